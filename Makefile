@@ -1,0 +1,77 @@
+# openbell: everything a working tree needs. `make help` lists it.
+# Needs a C compiler and a Python of at least 3.11 with venv; all else goes into $(VENV).
+
+ifndef PYTHON
+PYTHON := $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, os, sys, sysconfig, venv; \
+		headers = os.path.join(sysconfig.get_paths()["include"], "Python.h"); \
+		sys.exit(sys.version_info < (3, 11) or not os.path.exists(headers))' \
+		>/dev/null 2>&1 && echo $$python && break; done)
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+BUILT := $(VENV)/.built
+NATIVE := $(wildcard src/_native/*.pyx src/_native/*.h src/openbell/_native/*.pxd src/openbell/_native/*.h)
+DEMO_DIR ?= openbell-demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build lint format bench bench-save bench-check wheel clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(BUILT) ## Replay a synthetic session through the engine, and export it
+	$(BIN)/openbell demo $(DEMO_DIR)
+
+test: $(BUILT) ## Run the tests; ARGS="-k name" for some of them
+	$(BIN)/python -m pytest $(ARGS)
+
+build: $(BUILT) ## Install in place, and build the native modules that changed
+
+lint: $(INSTALLED) ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+format: $(INSTALLED) ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BUILT) ## Measure each goal beside its reference, on this machine
+	$(BIN)/python -m benchmarks
+
+bench-save: $(BUILT) ## The same, and keep the result to compare with
+	$(BIN)/python -m benchmarks --save
+
+bench-check: $(BUILT) ## Measure, and fail where it is slower than the kept result
+	$(BIN)/python -m benchmarks --check
+
+# build/lib* would bring modules that no longer exist into the wheel.
+wheel: $(INSTALLED) ## Build a wheel into dist/
+	rm -rf build/lib* build/bdist* dist
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove all that was built, the environment included
+	rm -rf $(VENV) build dist out src/*.egg-info src/openbell/_native/*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "no Python >= 3.11 with venv and its C headers found; name one: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The tools of the build are installed first and used as they are, so that later builds find
+# the generated C up to date.
+$(INSTALLED): pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; build = tomllib.load(open("pyproject.toml", "rb"))["build-system"]; \
+		print(*build["requires"], sep="\n")' > $(VENV)/build-requires.txt
+	$(PIP) install --quiet --requirement $(VENV)/build-requires.txt
+	$(PIP) install --quiet --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(BUILT): $(INSTALLED) $(NATIVE)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
