@@ -1,0 +1,356 @@
+"""Whole blocks of base bars: ingest, merge, preload, and making preloaded bars visible.
+
+A block in order is checked and copied in chunks that stay in cache, and each chunk is folded
+level by level. What is not in order is sorted and merged once.
+"""
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove
+
+import numpy as np
+
+cimport numpy as cnp
+
+from openbell._native.core cimport Core, count_base
+from openbell._native.rings cimport most_rows
+from openbell._native.state cimport (
+    SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound, lower_bound,
+    same_values, slot_after,
+)
+
+from openbell.schema import BAR_DTYPE
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK_ROWS = 1024      # 48 KiB read and 48 KiB written: both stay in the second-level cache
+    FEW_ROWS = 16          # so many out of order are put in one by one
+
+
+cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1:
+    """Append `n` bars of any order; how many were accepted."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef int64_t n_accepted = 0
+    cdef int64_t i = 0
+    cdef int64_t done
+    cdef int code
+    core.require_live("append_block")
+    core.settle()
+    if not is_plain(core):
+        return append_each(core, rows, n)
+    core.make_room(base, max(0, min(n, most_rows(core, base) - base.n - base.n_waiting)))
+    core.arm()
+    while i < n:
+        done = take_run(core, rows + i, min(n - i, <int64_t>CHUNK_ROWS))
+        i += done
+        n_accepted += done
+        if done == CHUNK_ROWS or i == n:
+            continue
+        code = core.check(base, rows + i)
+        if code:
+            core.refuse(code)
+            i += 1
+        elif rows[i].timestamp >= s.last_end_ns and rows[i].timestamp >= s.floor_ns:
+            core.append_bar(rows + i)
+            i += 1
+            n_accepted += 1
+        elif n - i <= FEW_ROWS or base.n_waiting:
+            return n_accepted + append_each(core, rows + i, n - i)
+        else:
+            return n_accepted + merge_rows(core, rows + i, n - i)
+    return n_accepted
+
+
+cdef bint is_plain(Core core) noexcept:
+    # Rings that slide and rows written directly move what a run has just closed.
+    cdef int i
+    if core.capacity:
+        return False
+    for i in range(core.state.n_series):
+        if core.state.series[i].has_written:
+            return False
+    return True
+
+
+cdef int64_t append_each(Core core, const Bar* rows, int64_t n) except -1:
+    cdef int64_t n_accepted = 0
+    cdef int64_t i
+    for i in range(n):
+        n_accepted += core.append_bar(rows + i) == 0
+    return n_accepted
+
+
+cdef int64_t take_run(Core core, const Bar* rows, int64_t n) except -1:
+    """Copy and fold the rows up to the first that is not sound, ahead, and in the segment."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef int64_t before = base.n
+    cdef Bar* into = base.rows + before
+    cdef int64_t expected = s.next_ts
+    cdef int64_t step = s.step_ns
+    cdef int64_t last = s.last_quick_ns
+    cdef int64_t n_gaps = 0
+    cdef double volume = s.volume
+    cdef double high = s.high
+    cdef double low = s.low
+    cdef int64_t i = 0
+    if expected == INT64_MIN:
+        return 0
+    n = min(n, base.room - before)
+    while i < n:
+        if rows[i].timestamp != expected:
+            if (rows[i].timestamp < expected or rows[i].timestamp > last
+                    or (rows[i].timestamp - expected) % step):
+                break
+        elif expected > last:
+            break
+        if not is_sound(rows[i].open, rows[i].high, rows[i].low, rows[i].close, rows[i].volume):
+            break
+        n_gaps += rows[i].timestamp != expected
+        into[i] = rows[i]
+        volume += rows[i].volume
+        high = rows[i].high if rows[i].high > high else high
+        low = rows[i].low if rows[i].low < low else low
+        expected = rows[i].timestamp + step
+        i += 1
+    if i == 0:
+        return 0
+    s.volume = volume
+    s.high = high
+    s.low = low
+    s.last_end_ns = expected
+    base.n = before + i
+    base.n_gaps += n_gaps
+    base.updated = 1
+    core.fold_from(before)
+    core.arm()
+    return i
+
+
+cdef int64_t merge_rows(Core core, const Bar* rows, int64_t n) except -1:
+    """Sort the rows, merge them with what is held, and fold anew from the first change."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef cnp.ndarray kept = np.empty(n, dtype=np.int64)
+    cdef cnp.ndarray labels = np.empty(n, dtype=np.int64)
+    cdef int64_t* at = <int64_t*>cnp.PyArray_DATA(kept)
+    cdef int64_t* label = <int64_t*>cnp.PyArray_DATA(labels)
+    cdef int64_t n_kept = 0
+    cdef int64_t i
+    cdef int code
+    for i in range(n):
+        code = core.check(base, rows + i)
+        if code:
+            core.refuse(code)
+            continue
+        at[n_kept] = i
+        label[n_kept] = rows[i].timestamp
+        n_kept += 1
+    if n_kept:
+        order = np.argsort(labels[:n_kept], kind="stable")
+        merge_sorted(core, rows, kept[:n_kept][order], kept[:n_kept])
+    return n_kept
+
+
+cdef int merge_sorted(Core core, const Bar* rows, cnp.ndarray order, cnp.ndarray received) except -1:
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef const int64_t* at = <const int64_t*>cnp.PyArray_DATA(order)
+    cdef const int64_t* arrival = <const int64_t*>cnp.PyArray_DATA(received)
+    cdef int64_t n = cnp.PyArray_DIM(order, 0)
+    cdef int64_t first = lower_bound(base.rows, base.n, rows[at[0]].timestamp)
+    cdef int64_t n_tail = base.n - first
+    cdef int64_t newest = base.rows[base.n - 1].timestamp if base.n else INT64_MIN
+    cdef int64_t changed = INT64_MAX
+    cdef int64_t t = 0
+    cdef int64_t i
+    cdef int64_t end
+    cdef Bar* tail
+    cdef Bar* into
+    cdef unsigned char* is_late = NULL
+    tail = <Bar*>malloc(n_tail * sizeof(Bar) + arrival[n - 1] + 1)
+    if tail == NULL:
+        raise MemoryError(f"{core.symbol}: no memory to merge {n} bars")
+    is_late = <unsigned char*>(tail + n_tail)
+    try:
+        # Which of them came behind newer ones is a matter of arrival, before the sort.
+        for i in range(n):
+            is_late[arrival[i]] = rows[arrival[i]].timestamp < newest
+            newest = max(newest, rows[arrival[i]].timestamp)
+        memcpy(tail, base.rows + first, n_tail * sizeof(Bar))
+        core.make_room(base, n)
+        into = base.rows + first
+        for i in range(n):
+            while t < n_tail and tail[t].timestamp < rows[at[i]].timestamp:
+                into[0] = tail[t]
+                into += 1
+                t += 1
+            if t < n_tail and tail[t].timestamp == rows[at[i]].timestamp:
+                into[0] = tail[t]
+                into += 1
+                t += 1
+            if into > base.rows and (into - 1).timestamp == rows[at[i]].timestamp:
+                if same_values(into - 1, rows + at[i]):
+                    core.n_duplicate += 1
+                    continue
+                core.n_corrected += 1
+                base.revision += 1
+                (into - 1)[0] = rows[at[i]]
+            else:
+                core.n_late += is_late[at[i]]
+                base.revision += is_late[at[i]]
+                into[0] = rows[at[i]]
+                into += 1
+            changed = min(changed, rows[at[i]].timestamp)
+        memcpy(into, tail + t, (n_tail - t) * sizeof(Bar))
+        base.n = (into - base.rows) + n_tail - t
+    finally:
+        free(tail)
+    if changed == INT64_MAX:
+        return 0
+    bucket_of(base, base.rows[base.n - 1].timestamp, &i, &end)
+    s.last_end_ns = end
+    s.metrics_stale = 1
+    base.updated = 1
+    core.recount_gaps(base)
+    core.refold_from(changed)
+    core.arm()
+    return 0
+
+
+cdef int64_t preload_rows(Core core, cnp.ndarray bars) except -1:
+    """Lay bars behind the visible head; how many were taken."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(bars)
+    cdef int64_t n = cnp.PyArray_DIM(bars, 0)
+    cdef int64_t newest = INT64_MIN
+    cdef int64_t n_accepted = 0
+    cdef Bar* into
+    cdef int64_t i
+    cdef int code
+    core.require_live("preload")
+    for i in range(1, n):
+        if rows[i].timestamp <= rows[i - 1].timestamp:
+            labels = bars["timestamp"]
+            return preload_rows(core, last_of_each(bars[np.argsort(labels, kind="stable")]))
+    core.make_room(base, n)
+    core.reserve(base.n + base.n_waiting + n)
+    into = base.rows + base.n + base.n_waiting
+    if base.n + base.n_waiting:
+        newest = (into - 1).timestamp
+    for i in range(n):
+        code = core.check(base, rows + i)
+        if code:
+            core.refuse(code)
+        elif rows[i].timestamp <= newest:
+            # It must be merged, not queued: as an append it is put in its place at once.
+            n_accepted += core.append_bar(rows + i) == 0
+            into = base.rows + base.n + base.n_waiting
+        else:
+            into[0] = rows[i]
+            into += 1
+            base.n_waiting += 1
+            n_accepted += 1
+    core.arm()
+    return n_accepted
+
+
+def last_of_each(bars):
+    """Of ascending bars with repeated labels, the last of each label. A copy."""
+    labels = bars["timestamp"]
+    return np.ascontiguousarray(bars[np.append(np.diff(labels) != 0, True)])
+
+
+cdef int admit_next(Core core) except -1:
+    """Make the next preloaded bar visible, at its end."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef Bar* row = base.rows + base.n
+    cdef Bar bar
+    cdef int64_t start
+    cdef int64_t end
+    cdef int64_t expected = s.last_end_ns
+    if row.timestamp < s.last_end_ns or row.timestamp < s.floor_ns:
+        bar = row[0]
+        base.n_waiting -= 1
+        memmove(row, row + 1, base.n_waiting * sizeof(Bar))
+        return core.upsert(&bar)
+    bucket_of(base, row.timestamp, &start, &end)
+    if expected != row.timestamp:
+        core.close_due(row.timestamp)
+        if expected == INT64_MIN:
+            expected = base.first_start_ns
+        else:
+            slot_after(base, expected, &expected, &start)
+        base.n_gaps += row.timestamp != expected
+    base.n_waiting -= 1
+    base.n += 1
+    count_base(s, row, end)
+    core.arm()
+    return 0
+
+
+cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
+    """Make every preloaded bar visible that ends at or before an instant; how many."""
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef int64_t before = base.n
+    cdef int64_t stop = lower_bound(base.rows, before + base.n_waiting, now_ns)
+    cdef int64_t start
+    cdef int64_t end
+    cdef int64_t i
+    if stop > before:
+        bucket_of(base, base.rows[stop - 1].timestamp, &start, &end)
+        stop -= end > now_ns
+    if stop <= before:
+        return 0
+    if not is_plain(core) or base.rows[before].timestamp < max(s.last_end_ns, s.floor_ns):
+        for i in range(before, stop):
+            admit_next(core)
+        return stop - before
+    while base.n < stop:
+        admit_run(core, min(stop - base.n, <int64_t>CHUNK_ROWS))
+    return stop - before
+
+
+cdef int admit_run(Core core, int64_t n) except -1:
+    cdef SymbolState* s = &core.state
+    cdef SeriesState* base = s.base
+    cdef const Bar* rows = base.rows + base.n
+    cdef int64_t before = base.n
+    cdef int64_t expected = base.first_start_ns
+    cdef int64_t step = s.step_ns
+    cdef int64_t last_whole = INT64_MIN     # up to this label the next slot is one step on
+    cdef int64_t start
+    cdef int64_t end = s.last_end_ns
+    cdef int64_t i
+    cdef double volume = s.volume
+    cdef double high = s.high
+    cdef double low = s.low
+    if before:
+        slot_after(base, s.last_end_ns, &expected, &end)
+    for i in range(n):
+        base.n_gaps += rows[i].timestamp != expected
+        volume += rows[i].volume
+        high = rows[i].high if rows[i].high > high else high
+        low = rows[i].low if rows[i].low < low else low
+        end = rows[i].timestamp + step
+        expected = end
+        if rows[i].timestamp > last_whole:
+            base.segment = find_segment(base, rows[i].timestamp)
+            last_whole = base.segments[SEGMENT_COLUMNS * base.segment + 1] - 2 * step
+            bucket_of(base, rows[i].timestamp, &start, &end)
+            slot_after(base, end, &expected, &start)
+    s.volume = volume
+    s.high = high
+    s.low = low
+    s.last_end_ns = end
+    base.n += n
+    base.n_waiting -= n
+    base.updated = 1
+    core.fold_from(before)
+    core.arm()
+    return 0

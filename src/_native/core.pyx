@@ -1,0 +1,458 @@
+"""One symbol's engine: the fold of base bars into every derived interval.
+
+Owns the order of things: what is stored, what is folded, what is counted. The quick path
+of an append is inline in ``core.pxd`` and ``engine.pyx``; here is everything else.
+"""
+
+from libc.math cimport isfinite
+from libc.stdint cimport INT64_MIN, int32_t, int64_t
+
+from openbell._native.rings cimport Rings
+from openbell._native.state cimport (
+    SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound,
+    lower_bound, merge_bar, move_next, open_bucket, same_values,
+)
+
+
+cdef class Core(Rings):
+    """The native record of one symbol, held by its ``SymbolEngine`` and by each series."""
+
+    def link(self, str base, dict sources):
+        """Make `base` the series that arrives, and fold the others along `sources`.
+
+        Parameters
+        ----------
+        base : str
+        sources : dict of str to (str or None)
+            What each further series folds from, sources first; None for one that is only
+            written directly.
+
+        Notes
+        -----
+        Bars that are held stay: where the base has bars, derived ones are folded anew;
+        elsewhere a derived series keeps its rows with ``n_base`` 0. O(bars).
+        """
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* d
+        cdef SeriesState** link
+        cdef int i
+        for name in (base, *sources):
+            if name not in self.names:
+                self.make_series(name)
+        self.put_in_order([base, *sources])
+        s.base = self.find(base)
+        for i in range(s.n_series):
+            s.series[i].first_consumer = NULL
+            s.series[i].next_sibling = NULL
+            s.series[i].source = NULL
+        for name, source in sources.items():
+            if source is not None:
+                d = self.find(name)
+                d.source = self.find(source)
+                link = &d.source.first_consumer
+                while link[0] != NULL:
+                    link = &link[0].next_sibling
+                link[0] = d
+        if self.root is not None:
+            self.rebuild()
+
+    def rebuild(self):
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* base = s.base
+        cdef SeriesState* d
+        cdef int64_t start
+        cdef int i
+        s.step_ns = base.step_ns
+        s.last_end_ns = s.settled_ns = s.floor_ns = INT64_MIN
+        base.n_base = NULL
+        if base.n:
+            bucket_of(base, base.rows[base.n - 1].timestamp, &start, &s.last_end_ns)
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.source != NULL and d.n_base == NULL and d.rows != NULL:
+                # It arrived until now: its rows become written ones.
+                self.take_memory(d, d.room, False)
+                d.has_written = d.n > 0
+        s.metrics_stale = 1
+        self.refold_from(INT64_MIN)
+        self.arm()
+
+    def detach(self):
+        """Let go of the day: no more bars are taken; what is held stays readable."""
+        if self.attached:
+            self.settle()
+            self.state.base.n_waiting = 0
+            self.own_clock_ns = self.state.now_ns[0]
+            self.state.now_ns = &self.own_clock_ns
+            self.state.next_ts = INT64_MIN
+            self.attached = False
+
+    cdef int64_t elapsed(self) noexcept:
+        return max(self.state.last_end_ns, self.state.settled_ns)
+
+    cdef int settle(self) except -1:
+        """Close what the session's clock has ended since the last look."""
+        cdef SymbolState* s = &self.state
+        cdef int64_t now = s.now_ns[0]
+        cdef const int64_t* row
+        cdef int64_t start
+        cdef int64_t end
+        cdef SeriesState* d
+        if now <= s.settled_ns or not self.attached:
+            return 0
+        self.close_due(now)
+        s.settled_ns = now
+        # Longer buckets end where those of the first level do, so these alone set the floor.
+        d = s.base.first_consumer
+        while d != NULL:
+            row = d.segments + SEGMENT_COLUMNS * find_segment(d, now)
+            if now >= row[1]:
+                s.floor_ns = max(s.floor_ns, row[1])
+            elif now > row[0]:
+                bucket_of(d, now, &start, &end)
+                s.floor_ns = max(s.floor_ns, start)
+            d = d.next_sibling
+        if s.next_ts < s.floor_ns:
+            s.next_ts = INT64_MIN
+        return 0
+
+    cdef int close_due(self, int64_t elapsed_ns) except -1:
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* d
+        cdef int i
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.acc_n_base and d.open_end_ns <= elapsed_ns:
+                close_bucket(s, d)
+        return 0
+
+    cdef void arm(self) noexcept:
+        """Say which label, if any, may take the quick path next: a whole slot right behind."""
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* base = s.base
+        s.next_ts = INT64_MIN
+        if s.last_end_ns == INT64_MIN:
+            return
+        base.segment = find_segment(base, s.last_end_ns - 1)
+        s.last_quick_ns = base.segments[SEGMENT_COLUMNS * base.segment + 1] - base.step_ns
+        if (self.attached and not base.n_waiting and base.n < base.room
+                and s.floor_ns <= s.last_end_ns <= s.last_quick_ns):
+            s.next_ts = s.last_end_ns
+
+    cdef int check(self, const SeriesState* d, const Bar* bar) noexcept:
+        cdef const int64_t* row
+        cdef int64_t start
+        cdef int64_t end
+        if not is_sound(bar.open, bar.high, bar.low, bar.close, bar.volume):
+            if not (isfinite(bar.open) and isfinite(bar.high) and isfinite(bar.low)
+                    and isfinite(bar.close) and isfinite(bar.volume)):
+                return NOT_FINITE
+            if bar.high < bar.low:
+                return HIGH_BELOW_LOW
+            if not (bar.low <= bar.open <= bar.high and bar.low <= bar.close <= bar.high):
+                return OUTSIDE_RANGE
+            return NEGATIVE_VOLUME
+        row = d.segments + SEGMENT_COLUMNS * find_segment(d, bar.timestamp)
+        if bar.timestamp < row[0] or bar.timestamp >= row[1]:
+            return OUTSIDE_SESSION
+        if bar.timestamp != row[0] and (bar.timestamp - row[2]) % d.step_ns:
+            return OFF_GRID
+        return STORED
+
+    cdef int refuse(self, int code) noexcept:
+        self.refused[code] += 1
+        return code
+
+    cdef int append_bar(self, const Bar* bar) except -1:
+        """Store a base bar, whatever its place; the refusal's code, or 0."""
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* base = s.base
+        cdef int64_t start
+        cdef int64_t end
+        cdef int code
+        self.require_live("append")
+        code = self.check(base, bar)
+        if code:
+            return self.refuse(code)
+        if bar.timestamp < s.last_end_ns or bar.timestamp < s.floor_ns:
+            return self.upsert(bar)
+        bucket_of(base, bar.timestamp, &start, &end)
+        if bar.timestamp != s.last_end_ns:
+            self.close_due(bar.timestamp)
+        self.insert_row(base, base.n, bar, 0)
+        count_base(s, bar, end)
+        self.arm()
+        return STORED
+
+    cdef int upsert(self, const Bar* bar) except -1:
+        """Store a base bar that is not simply the next: late, corrected, duplicate, or
+        into a bucket that the clock has closed."""
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* base = s.base
+        cdef int64_t pos
+        cdef int64_t start
+        cdef int i
+        if self.capacity:
+            # A ring that has to let go of its oldest bars does so before the place is sought.
+            for i in range(s.n_series):
+                self.make_room(s.series[i], 1)
+        pos = lower_bound(base.rows, base.n, bar.timestamp)
+        if pos < base.n and base.rows[pos].timestamp == bar.timestamp:
+            if same_values(base.rows + pos, bar):
+                self.n_duplicate += 1
+                return STORED
+            if self.is_evicted(bar.timestamp):
+                return self.refuse(EVICTED)
+            base.rows[pos] = bar[0]
+            base.revision += 1
+            self.n_corrected += 1
+        elif self.is_evicted(bar.timestamp):
+            return self.refuse(EVICTED)
+        elif pos < base.n:
+            self.insert_row(base, pos, bar, 0)
+            base.revision += 1
+            self.n_late += 1
+        else:
+            self.close_due(bar.timestamp)
+            self.insert_row(base, pos, bar, 0)
+            bucket_of(base, bar.timestamp, &start, &s.last_end_ns)
+        base.updated = 1
+        s.metrics_stale = 1
+        self.refold_buckets(bar.timestamp)
+        self.close_due(self.elapsed())
+        self.arm()
+        return STORED
+
+    cdef bint is_evicted(self, int64_t ts) noexcept:
+        # Also when a bucket it belongs to has lost children: it could not be folded again.
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* d
+        cdef int64_t start
+        cdef int64_t end
+        cdef int i
+        if s.base.n_evicted and ts < s.base.first_start_ns:
+            return True
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.source != NULL and (d.n_evicted or d.source.n_evicted):
+                bucket_of(d, ts, &start, &end)
+                if d.n_evicted and start < d.first_start_ns:
+                    return True
+                if d.source.n_evicted and start < d.source.first_start_ns:
+                    return True
+        return False
+
+    cdef int refold_buckets(self, int64_t ts) except -1:
+        """Fold anew, finest first, each bucket that covers a base slot just written."""
+        cdef SymbolState* s = &self.state
+        cdef int64_t elapsed = self.elapsed()
+        cdef SeriesState* d
+        cdef SeriesState* source
+        cdef Bar acc
+        cdef int32_t n_base
+        cdef int32_t count
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t row
+        cdef int i
+        s.base.touched = 1
+        for i in range(s.n_series):
+            d = s.series[i]
+            source = d.source
+            if source == NULL:
+                continue
+            d.touched = 0
+            if not source.touched:
+                continue
+            bucket_of(d, ts, &start, &end)
+            n_base = 0
+            row = lower_bound(source.rows, source.n, start)
+            while row < source.n and source.rows[row].timestamp < end:
+                count = source.n_base[row] if source.n_base != NULL else 1
+                if count and n_base:
+                    merge_bar(&acc, source.rows + row)
+                elif count:
+                    acc = source.rows[row]
+                n_base += count
+                row += 1
+            if not n_base:
+                continue
+            acc.timestamp = start
+            if end <= elapsed:
+                if d.acc_n_base and d.acc.timestamp == start:
+                    d.acc_n_base = 0
+                self.put_row(d, &acc, n_base)
+                d.touched = 1
+            else:
+                d.acc = acc
+                d.acc_n_base = n_base
+                d.open_end_ns = end
+                d.segment = find_segment(d, start)
+        return 0
+
+    cdef int write_bar(self, SeriesState* d, const Bar* bar) except -1:
+        """Store a bar of a series other than the base; where base bars speak, they win."""
+        cdef int64_t pos
+        cdef int code
+        self.require_live("write")
+        code = self.check(d, bar)
+        if code:
+            return self.refuse(code)
+        self.settle()
+        self.make_room(d, 1)
+        if d.n_evicted and bar.timestamp < d.first_start_ns:
+            return self.refuse(EVICTED)
+        pos = lower_bound(d.rows, d.n, bar.timestamp)
+        if d.acc_n_base and d.acc.timestamp == bar.timestamp:
+            return self.refuse(DERIVED_SLOT)
+        if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
+            if d.n_base != NULL and d.n_base[pos]:
+                return self.refuse(DERIVED_SLOT)
+            if same_values(d.rows + pos, bar):
+                self.n_duplicate += 1
+                return STORED
+            self.n_corrected += 1
+        elif pos < d.n:
+            self.n_late += 1
+        self.put_row(d, bar, 0)
+        d.has_written = d.source != NULL
+        return STORED
+
+    cdef int fold_run(self, SeriesState* d, int64_t begin, int64_t end) except -1:
+        """Fold closed rows [begin, end) of the source; accumulators stay in registers."""
+        cdef SymbolState* s = &self.state
+        cdef const Bar* rows = d.source.rows
+        cdef const int32_t* counts = d.source.n_base
+        cdef int64_t stop
+        cdef int64_t start
+        cdef int64_t last_end
+        cdef int64_t i = begin
+        cdef int64_t first
+        cdef double high
+        cdef double low
+        cdef double volume
+        cdef int32_t n_base
+        while i < end:
+            if counts != NULL and counts[i] == 0:
+                i += 1
+                continue
+            if not d.acc_n_base or rows[i].timestamp >= d.open_end_ns:
+                if d.acc_n_base:
+                    push_row(self, d)
+                open_bucket(d, rows + i, counts[i] if counts != NULL else 1)
+                i += 1
+            stop = d.open_end_ns
+            high = d.acc.high
+            low = d.acc.low
+            volume = d.acc.volume
+            n_base = d.acc_n_base
+            first = i
+            if counts == NULL:
+                while i < end and rows[i].timestamp < stop:
+                    high = rows[i].high if rows[i].high > high else high
+                    low = rows[i].low if rows[i].low < low else low
+                    volume += rows[i].volume
+                    i += 1
+                n_base += <int32_t>(i - first)
+                if i > first:
+                    d.acc.close = rows[i - 1].close
+            else:
+                while i < end and rows[i].timestamp < stop:
+                    if counts[i]:
+                        high = rows[i].high if rows[i].high > high else high
+                        low = rows[i].low if rows[i].low < low else low
+                        volume += rows[i].volume
+                        n_base += counts[i]
+                        d.acc.close = rows[i].close
+                    i += 1
+            d.acc.high = high
+            d.acc.low = low
+            d.acc.volume = volume
+            d.acc_n_base = n_base
+        if end > begin and d.acc_n_base:
+            bucket_of(d.source, rows[end - 1].timestamp, &start, &last_end)
+            if last_end >= d.open_end_ns:
+                push_row(self, d)
+        return 0
+
+    cdef int fold_from(self, int64_t n_base_before) except -1:
+        """Fold the base rows from `n_base_before` on into every level, finest first."""
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* d
+        cdef int i
+        s.base.mark = n_base_before
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.source != NULL:
+                d.mark = d.n
+                self.fold_run(d, d.source.mark, d.source.n)
+        return self.close_due(self.elapsed())
+
+    cdef int refold_from(self, int64_t ts) except -1:
+        """Fold anew every bucket that ends after `ts`; written rows stay where no base bar is."""
+        cdef SymbolState* s = &self.state
+        cdef SeriesState* d
+        cdef int64_t keep
+        cdef int64_t begin
+        cdef int64_t cut
+        cdef int64_t end
+        cdef int64_t n_before
+        cdef int i
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.source == NULL:
+                continue
+            keep = begin = 0
+            if ts != INT64_MIN:
+                bucket_of(d, ts, &cut, &end)
+                keep = lower_bound(d.rows, d.n, cut)
+                begin = lower_bound(d.source.rows, d.source.n, cut)
+            n_before = d.n
+            written = written_rows(d, keep) if d.has_written else None
+            d.n = keep
+            d.acc_n_base = 0
+            d.open_end_ns = INT64_MIN
+            self.recount_gaps(d)
+            self.fold_run(d, begin, d.source.n)
+            if written is not None:
+                restore_rows(self, d, written)
+            if n_before > keep:
+                d.revision += 1
+                d.updated = 1
+                self.recount_gaps(d)
+        return self.close_due(self.elapsed())
+
+
+cdef int push_row(Core core, SeriesState* d) except -1:
+    # The closing of a bucket within a run: the levels above are folded when this one is done.
+    if d.n == d.room:
+        core.make_room(d, 1)
+    d.rows[d.n] = d.acc
+    d.n_base[d.n] = d.acc_n_base
+    d.n += 1
+    d.n_gaps += d.acc.timestamp != d.next_start_ns
+    move_next(d, d.open_end_ns)
+    d.updated = 1
+    d.acc_n_base = 0
+    return 0
+
+
+cdef list written_rows(SeriesState* d, int64_t keep):
+    cdef int64_t i
+    return [
+        d.rows[i] for i in range(keep, d.n) if d.n_base[i] == 0
+    ]
+
+
+cdef int restore_rows(Core core, SeriesState* d, list rows) except -1:
+    cdef Bar bar
+    cdef int64_t pos
+    for row in rows:
+        bar = row
+        pos = lower_bound(d.rows, d.n, bar.timestamp)
+        if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
+            continue
+        if d.acc_n_base and d.acc.timestamp == bar.timestamp:
+            continue
+        core.insert_row(d, pos, &bar, 0)
+    return 0

@@ -1,0 +1,436 @@
+"""Replay of a loaded day: preloaded bars of many records made visible in time order.
+
+The bars lie in their rings already; replaying moves the visible heads over them. Blocks of
+64 ticks are ordered by one counting sort over the bars that end in them, so that a symbol
+without bars costs one look a block, and the rows are in cache when their turn comes.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from openbell._native.block cimport admit_next, admit_until
+from openbell._native.core cimport Core, count_base
+from openbell._native.engine cimport SymbolEngine
+from openbell._native.rings cimport SessionCore
+from openbell._native.series cimport Series, slots_ended
+from openbell._native.state cimport (
+    SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment,
+)
+from openbell._native.values cimport make_bar
+
+from math import gcd
+
+from openbell.errors import SessionStateError
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define OB_PREFETCH(at) __builtin_prefetch((at), 1)
+    #else
+    #define OB_PREFETCH(at) ((void)(at))
+    #endif
+    """
+    void OB_PREFETCH(const void* at) noexcept nogil
+
+cdef int64_t BULK_TICKS = 1024      # how far a replay that nobody watches goes symbol by symbol
+
+
+cdef class Closing:
+    # What to tell of one interval: its slots, and each record's series in order of symbols.
+    cdef object interval
+    cdef list callbacks
+    cdef list engines
+    cdef list series
+    cdef cnp.ndarray starts
+    cdef cnp.ndarray ends
+    cdef int64_t at
+
+    cdef int64_t end_ns(self):
+        if self.at >= cnp.PyArray_DIM(self.ends, 0):
+            return INT64_MAX
+        return (<int64_t*>cnp.PyArray_DATA(self.ends))[self.at]
+
+    cdef int64_t start_ns(self):
+        return (<int64_t*>cnp.PyArray_DATA(self.starts))[self.at]
+
+
+cdef class ReplayCursor:
+    """Steps through the preloaded bars of a root's records, in order of their ends.
+
+    Parameters
+    ----------
+    root : SessionCore
+        A root whose day has begun.
+    skip_incomplete : bool
+        Whether closings of derived bars that lack base bars go untold.
+
+    Attributes
+    ----------
+    ts_ns : int
+        When the bars of the running slice became visible: their end, nanoseconds UTC.
+    n_bars : int
+        Base bars made visible so far.
+    """
+
+    def __cinit__(self, SessionCore root, bint skip_incomplete=False):
+        if root.window is None:
+            raise SessionStateError("replay", "not begun", "call root.begin(window) first")
+        self.root = root
+        self.skip_incomplete = skip_incomplete
+        self.engines = []
+        self.closings = []
+        self.ts_ns = root.clock_ns
+        self.tick_ns = 0
+        self.tick = BLOCK_TICKS
+        self.block_end_ns = root.clock_ns
+
+    def __dealloc__(self):
+        free(self.states)
+        free(self.ids)
+        free(self.order)
+        free(self.ticks)
+
+    def add(self, SymbolEngine engine):
+        """Replay a record too. Bars that have ended by now become visible at once, untold."""
+        cdef SeriesState* base = engine.state.base
+        cdef int64_t n = self.n_engines + 1
+        cdef SymbolState** states = <SymbolState**>realloc(
+            self.states, n * sizeof(SymbolState*))
+        cdef int32_t* ids = <int32_t*>realloc(self.ids, n * BLOCK_TICKS * sizeof(int32_t))
+        cdef int32_t* order = <int32_t*>realloc(self.order, n * BLOCK_TICKS * sizeof(int32_t))
+        cdef unsigned char* ticks = <unsigned char*>realloc(self.ticks, n * BLOCK_TICKS)
+        cdef int64_t tick_ns = self.tick_ns
+        cdef int seg
+        self.states = states if states != NULL else self.states
+        self.ids = ids if ids != NULL else self.ids
+        self.order = order if order != NULL else self.order
+        self.ticks = ticks if ticks != NULL else self.ticks
+        if states == NULL or ids == NULL or order == NULL or ticks == NULL:
+            raise MemoryError(f"{engine.symbol}: no memory to replay it")
+        self.n_bars += admit_until(engine.core, self.root.clock_ns)
+        tick_ns = gcd(tick_ns, base.step_ns)
+        for seg in range(base.n_segments * SEGMENT_COLUMNS):
+            if seg % SEGMENT_COLUMNS != 3:
+                tick_ns = gcd(tick_ns, base.segments[seg] - self.root.window.open_ns)
+        self.states[self.n_engines] = engine.state
+        self.n_engines = n
+        self.engines.append(engine)
+        self.tick_ns = tick_ns
+        # The block under way knows nothing of it: order anew from here.
+        self.tick = BLOCK_TICKS
+        self.block_end_ns = self.root.clock_ns
+        for closing in self.closings:
+            self.watch(closing, engine)
+
+    def on_close(self, str interval, callback):
+        """Call ``callback(record, bar)`` for each bar of an interval when it closes.
+
+        Bars close by data or by clock; bars that came in late are not told again. Of one
+        instant, shorter intervals come first, and within one the symbols in their order.
+        """
+        cdef Closing closing
+        grid = self.root.window.grid(interval)
+        for closing in self.closings:
+            if closing.interval == grid.interval:
+                closing.callbacks.append(callback)
+                return
+        closing = Closing.__new__(Closing)
+        closing.interval = grid.interval
+        closing.callbacks = [callback]
+        closing.starts = grid.starts_ns
+        closing.ends = grid.ends_ns
+        closing.at = grid.expected(self.root.clock_ns)
+        closing.engines = []
+        closing.series = []
+        for engine in self.engines:
+            self.watch(closing, engine)
+        self.closings.append(closing)
+        self.closings.sort(key=closing_interval)
+
+    def watch(self, Closing closing, SymbolEngine engine):
+        cdef int64_t at = 0
+        if closing.interval.name not in engine.core.names:
+            return
+        while at < len(closing.engines) and closing.engines[at].symbol <= engine.symbol:
+            at += 1
+        closing.engines.insert(at, engine)
+        closing.series.insert(at, Series(engine.core, closing.interval.name))
+
+    @property
+    def records(self):
+        """The records whose base bar closed in the running slice; valid until the next one."""
+        cdef SliceRecords records = SliceRecords.__new__(SliceRecords)
+        records.cursor = self
+        records.first = self.first
+        records.last = self.last
+        records.slice = self.n_slices
+        return records
+
+    @property
+    def n_waiting(self):
+        """Base bars not visible yet."""
+        cdef int64_t n = 0
+        cdef int64_t i
+        for i in range(self.n_engines):
+            n += self.states[i].base.n_waiting
+        return n
+
+    cdef int64_t next_waiting(self) noexcept:
+        # Where the earliest waiting bar begins.
+        cdef int64_t earliest = INT64_MAX
+        cdef const SeriesState* base
+        cdef int64_t i
+        for i in range(self.n_engines):
+            base = self.states[i].base
+            if base.n_waiting and base.rows[base.n].timestamp < earliest:
+                earliest = base.rows[base.n].timestamp
+        return earliest
+
+    cdef int fill_block(self) except -1:
+        """Order the bars that end in the next 64 ticks; 0 when none is waiting."""
+        cdef int64_t open_ns = self.root.window.open_ns
+        cdef int64_t earliest
+        cdef int64_t counts[BLOCK_TICKS]
+        cdef int64_t total = 0
+        cdef int64_t before
+        cdef int64_t i
+        cdef int64_t row
+        cdef int64_t stop
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t closed
+        cdef int tick
+        cdef double per_tick
+        cdef const SeriesState* base
+        # Between blocks others get a turn: signals, and threads that wait for the GIL.
+        PyErr_CheckSignals()
+        with nogil:
+            pass
+        earliest = self.next_waiting()
+        if earliest == INT64_MAX:
+            return 0
+        self.block_ns = max(self.block_end_ns, earliest)
+        self.block_ns = open_ns + (self.block_ns - open_ns) // self.tick_ns * self.tick_ns
+        self.block_end_ns = self.block_ns + BLOCK_TICKS * self.tick_ns
+        per_tick = 1.0 / self.tick_ns
+        memset(counts, 0, sizeof(counts))
+        for i in range(self.n_engines):
+            base = self.states[i].base
+            if not base.n_waiting:
+                continue
+            row = base.n
+            stop = row + min(base.n_waiting, <int64_t>BLOCK_TICKS)
+            closed = base.segments[
+                SEGMENT_COLUMNS * find_segment(base, base.rows[row].timestamp) + 1]
+            while row < stop:
+                end = base.rows[row].timestamp + base.step_ns
+                if end > closed:
+                    bucket_of(base, base.rows[row].timestamp, &start, &end)
+                if end > self.block_end_ns:
+                    break
+                # Ends lie on ticks, so that half a tick more rounds to the right one.
+                tick = <int>((end - self.block_ns) * per_tick + 0.5) - 1
+                if tick < 0:
+                    tick = 0
+                self.ticks[total] = <unsigned char>tick
+                self.ids[total] = <int32_t>i
+                counts[tick] += 1
+                total += 1
+                row += 1
+        before = 0
+        for tick in range(BLOCK_TICKS):
+            self.offsets[tick] = before
+            before += counts[tick]
+            counts[tick] = self.offsets[tick]
+        self.offsets[BLOCK_TICKS] = total
+        for i in range(total):
+            tick = self.ticks[i]
+            self.order[counts[tick]] = self.ids[i]
+            counts[tick] += 1
+        self.tick = 0
+        return 1
+
+    cdef int admit(self, int64_t first, int64_t last) except -1:
+        cdef SymbolState* s
+        cdef SeriesState* base
+        cdef const SeriesState* ahead
+        cdef int64_t i
+        for i in range(first, last):
+            if i + 8 < last:
+                OB_PREFETCH(self.states[self.order[i + 8]])
+            if i + 4 < last:
+                ahead = self.states[self.order[i + 4]].base
+                OB_PREFETCH(ahead)
+                OB_PREFETCH(ahead.first_consumer)
+                if ahead.first_consumer != NULL:
+                    OB_PREFETCH(&ahead.first_consumer.acc)
+            s = self.states[self.order[i]]
+            base = s.base
+            # A record removed meanwhile has none left.
+            if not base.n_waiting:
+                continue
+            if (base.rows[base.n].timestamp == s.last_end_ns
+                    and s.floor_ns <= s.last_end_ns <= s.last_quick_ns and base.n_waiting > 1):
+                base.n += 1
+                base.n_waiting -= 1
+                count_base(s, base.rows + base.n - 1, s.last_end_ns + s.step_ns)
+            else:
+                admit_next(<Core>s.core)
+        self.n_bars += last - first
+        return 0
+
+    cdef int64_t next_closing(self) except? -1:
+        cdef int64_t earliest = INT64_MAX
+        cdef Closing closing
+        for closing in self.closings:
+            earliest = min(earliest, closing.end_ns())
+        return earliest
+
+    cdef int fire(self, int64_t ts_ns) except -1:
+        cdef Closing closing
+        cdef Series one
+        cdef SeriesState* d
+        cdef int64_t start
+        cdef int64_t n
+        cdef int64_t n_full
+        for closing in list(self.closings):
+            if closing.end_ns() != ts_ns:
+                continue
+            start = closing.start_ns()
+            closing.at += 1
+            for engine, one in zip(list(closing.engines), list(closing.series)):
+                n = one.settled()
+                d = one.state
+                if not one.core.attached or not n or d.rows[n - 1].timestamp != start:
+                    continue
+                if self.skip_incomplete and d.source != NULL:
+                    n_full = (slots_ended(one.core.state.base, ts_ns)
+                              - slots_ended(one.core.state.base, start))
+                    if d.n_base[n - 1] < n_full:
+                        continue
+                bar = make_bar(d.rows + n - 1, one.core.symbol, one.interval)
+                for callback in closing.callbacks:
+                    callback(engine, bar)
+        return 0
+
+    cpdef bint step(self) except -1:
+        """Go to the next instant at which bars end or a watched slot closes.
+
+        Returns
+        -------
+        bool
+            False when the day is over; its clock then stands at the close.
+        """
+        cdef int64_t data_ns = INT64_MAX
+        cdef int64_t closing_ns = self.next_closing() if self.closings else INT64_MAX
+        cdef int64_t now
+        while True:
+            while (self.tick < BLOCK_TICKS
+                   and self.offsets[self.tick] == self.offsets[self.tick + 1]):
+                self.tick += 1
+            if self.tick < BLOCK_TICKS:
+                data_ns = self.block_ns + (self.tick + 1) * self.tick_ns
+                break
+            if not self.fill_block():
+                break
+        now = min(data_ns, closing_ns)
+        self.n_slices += 1
+        self.first = self.last = 0
+        if now == INT64_MAX:
+            self.root.clock_ns = max(self.root.clock_ns, <int64_t>self.root.window.close_ns)
+            return False
+        self.ts_ns = now
+        self.root.clock_ns = max(self.root.clock_ns, now)
+        if data_ns == now:
+            self.first = self.offsets[self.tick]
+            self.last = self.offsets[self.tick + 1]
+            self.tick += 1
+            self.admit(self.first, self.last)
+        if closing_ns == now:
+            self.fire(now)
+        return True
+
+    @property
+    def n_records(self):
+        """How many records have a base bar closed in the running slice."""
+        return self.last - self.first
+
+    def run(self, on_slice=None):
+        """Step to the end of the day.
+
+        Parameters
+        ----------
+        on_slice : callable, optional
+            ``on_slice(ts_ns, records)`` after each instant at which base bars ended.
+
+        Notes
+        -----
+        With nobody to tell anything in between, the bars are made visible symbol by symbol
+        in stretches of time; the result is the same.
+        """
+        if on_slice is None and not self.closings:
+            self.run_untold()
+        elif on_slice is None:
+            while self.step():
+                pass
+        else:
+            while self.step():
+                if self.last > self.first:
+                    on_slice(self.ts_ns, self.records)
+
+    def run_untold(self):
+        cdef int64_t close_ns = self.root.window.close_ns
+        cdef int64_t now = self.root.clock_ns
+        cdef int64_t i
+        while now < close_ns:
+            now = min(now + BULK_TICKS * max(self.tick_ns, 1), close_ns)
+            PyErr_CheckSignals()
+            with nogil:
+                pass
+            self.root.clock_ns = now
+            for i in range(self.n_engines):
+                if self.states[i].base.n_waiting:
+                    self.n_bars += admit_until(<Core>self.states[i].core, now)
+        self.ts_ns = now
+        self.tick = BLOCK_TICKS
+        self.block_end_ns = now
+
+
+cdef class SliceRecords:
+    """Records with a bar closed at one instant: a sequence that copies nothing.
+
+    It is valid until the replay goes on; ``list(records)`` keeps them.
+    """
+
+    cdef int require_current(self) except -1:
+        if self.slice != self.cursor.n_slices:
+            raise SessionStateError(
+                "records", "past this slice", "use list(records) to keep what it held")
+        return 0
+
+    def __len__(self):
+        return self.last - self.first
+
+    def __getitem__(self, int64_t at):
+        self.require_current()
+        if at < 0:
+            at += self.last - self.first
+        if at < 0 or at >= self.last - self.first:
+            raise IndexError(f"record {at} of {self.last - self.first}")
+        return self.cursor.engines[self.cursor.order[self.first + at]]
+
+    def __iter__(self):
+        cdef int64_t i
+        for i in range(self.first, self.last):
+            self.require_current()
+            yield self.cursor.engines[self.cursor.order[i]]
+
+
+def closing_interval(Closing closing):
+    return closing.interval

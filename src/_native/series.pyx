@@ -1,0 +1,469 @@
+"""Views and readings of one series: windows, fields, reductions, gaps, coverage.
+
+Everything handed out is read-only. A view ends at the newest closed bar and keeps the memory
+it looks at; a copy is made only where the name says so.
+"""
+
+from libc.math cimport NAN, sqrt
+from libc.stdint cimport INT64_MIN, int32_t, int64_t
+
+import numpy as np
+
+cimport numpy as cnp
+
+from openbell._native.core cimport Core
+from openbell._native.state cimport (
+    SEGMENT_COLUMNS, Bar, SeriesState, bucket_of, find_segment, lower_bound, merge_bar,
+)
+from openbell._native.values cimport make_bar
+from openbell._native.views cimport ob_view
+
+from openbell.errors import ArgumentError
+from openbell.schema import BAR_DTYPE, BAR_FIELDS, to_ns
+
+cnp.import_array()
+
+cdef cnp.dtype BARS = BAR_DTYPE
+cdef cnp.dtype FLOATS = np.dtype("<f8")
+cdef cnp.dtype INSTANTS = np.dtype("<i8")
+cdef cnp.dtype COUNTS = np.dtype("<i4")
+cdef dict FIELDS = {name: place for place, name in enumerate(BAR_FIELDS)}
+
+
+cdef class Series:
+    """The bars of one interval of one record.
+
+    Attributes
+    ----------
+    interval : str
+    """
+
+    def __cinit__(self, Core core, str interval):
+        self.core = core
+        self.interval = interval
+        self.state = core.find(interval)
+
+    cdef int64_t settled(self) except -1:
+        if self.core.state.now_ns[0] > self.core.state.settled_ns:
+            self.core.settle()
+        return self.state.n
+
+    # -- views
+
+    @property
+    def data(self):
+        """All closed bars held, oldest first: a read-only view, dtype ``BAR_DTYPE``. O(1)."""
+        cdef int64_t n = self.settled()
+        return ob_view(BARS, self.state.rows, n, sizeof(Bar), self.core.extents[self.state.index])
+
+    @property
+    def n_base(self):
+        """Base bars in each derived bar: a read-only int32 view as long as ``data``.
+
+        0 marks a bar that was written directly. None for a series that arrives.
+        """
+        cdef int64_t n = self.settled()
+        if self.state.source == NULL:
+            return None
+        return ob_view(COUNTS, self.state.n_base, n, sizeof(int32_t),
+                       self.core.extents[self.state.index])
+
+    def window(self, int64_t n):
+        """The newest `n` closed bars (fewer while there are fewer), oldest first.
+
+        Returns
+        -------
+        numpy.ndarray
+            Read-only contiguous view, dtype ``BAR_DTYPE``. It follows the live buffer: a bar
+            that arrives late shifts what lies behind it (``revision`` tells). O(1).
+
+        Raises
+        ------
+        ArgumentError
+            When `n` is negative.
+        """
+        cdef int64_t held = self.settled()
+        if n < 0:
+            raise ArgumentError("n", n, "a count of bars, at least 0")
+        if n > held:
+            n = held
+        return ob_view(BARS, self.state.rows + held - n, n, sizeof(Bar),
+                       self.core.extents[self.state.index])
+
+    cdef object field_view(self, int field, int64_t n):
+        cdef int64_t held = self.settled()
+        if n < 0:
+            raise ArgumentError("n", n, "a count of bars, at least 0")
+        if n > held:
+            n = held
+        return ob_view(FLOATS if field else INSTANTS,
+                       <char*>(self.state.rows + held - n) + 8 * field, n, sizeof(Bar),
+                       self.core.extents[self.state.index])
+
+    def timestamp(self, int64_t n):
+        """Labels of the newest `n` bars: read-only strided int64 view, nanoseconds UTC. O(1)."""
+        return self.field_view(0, n)
+
+    def open(self, int64_t n):
+        """Opens of the newest `n` bars: read-only strided float64 view. O(1)."""
+        return self.field_view(1, n)
+
+    def high(self, int64_t n):
+        """Highs of the newest `n` bars: read-only strided float64 view. O(1)."""
+        return self.field_view(2, n)
+
+    def low(self, int64_t n):
+        """Lows of the newest `n` bars: read-only strided float64 view. O(1)."""
+        return self.field_view(3, n)
+
+    def close(self, int64_t n):
+        """Closes of the newest `n` bars: read-only strided float64 view. O(1)."""
+        return self.field_view(4, n)
+
+    def volume(self, int64_t n):
+        """Volumes of the newest `n` bars: read-only strided float64 view. O(1)."""
+        return self.field_view(5, n)
+
+    # -- single bars
+
+    def __len__(self):
+        return self.settled()
+
+    @property
+    def last(self):
+        """The newest closed bar as a ``BarData`` copy, None while there is none. O(1)."""
+        cdef int64_t n = self.settled()
+        if not n:
+            return None
+        return make_bar(self.state.rows + n - 1, self.core.symbol, self.interval)
+
+    @property
+    def last_close(self):
+        """Close of the newest closed bar, NaN while there is none. O(1)."""
+        cdef int64_t n = self.settled()
+        return self.state.rows[n - 1].close if n else NAN
+
+    @property
+    def open_bar(self):
+        """The bar being built, from all base bars so far; None where none came, and for the base.
+
+        Labelled by its bucket's start. O(levels): merged from the open buckets below on read.
+        """
+        cdef const SeriesState* d = self.state
+        cdef Bar bar
+        cdef int64_t start
+        cdef int64_t end
+        cdef bint found = False
+        self.settled()
+        while d.source != NULL:
+            if d.acc_n_base:
+                if found:
+                    merge_bar(&bar, &d.acc)
+                else:
+                    bar = d.acc
+                    found = True
+            d = d.source
+        if not found:
+            return None
+        bucket_of(self.state, bar.timestamp, &start, &end)
+        bar.timestamp = start
+        return make_bar(&bar, self.core.symbol, self.interval)
+
+    def asof(self, ts):
+        """The newest bar closed at or before an instant, or None: never one from the future.
+
+        Parameters
+        ----------
+        ts : aware datetime or int nanoseconds UTC
+
+        Returns
+        -------
+        BarData or None
+            A copy. O(log bars).
+        """
+        cdef int64_t at = to_ns(ts)
+        cdef int64_t pos
+        cdef int64_t start
+        cdef int64_t end
+        self.settled()
+        pos = lower_bound(self.state.rows, self.state.n, at)
+        if pos:
+            bucket_of(self.state, self.state.rows[pos - 1].timestamp, &start, &end)
+            pos -= end > at
+        if not pos:
+            return None
+        return make_bar(self.state.rows + pos - 1, self.core.symbol, self.interval)
+
+    def count_before(self, int64_t ts_ns):
+        """How many of the bars held have a label before an instant. O(log bars)."""
+        return lower_bound(self.state.rows, self.settled(), ts_ns)
+
+    # -- reductions over the newest n bars (fewer while there are fewer; NaN of none)
+
+    cdef int64_t recent(self, str field, int64_t n, const double** first) except -1:
+        cdef int64_t held = self.settled()
+        cdef object place = FIELDS.get(field)
+        if place is None or place == 0:
+            raise ArgumentError("field", field, "open, high, low, close or volume")
+        if n < 0:
+            raise ArgumentError("n", n, "a count of bars, at least 0")
+        if n > held:
+            n = held
+        first[0] = <const double*>(self.state.rows + held - n) + <int>place
+        return n
+
+    def sum(self, str field, int64_t n):
+        """Sum of a field over the newest `n` bars. O(n), no array made."""
+        cdef const double* first
+        n = self.recent(field, n, &first)
+        return total(first, n)
+
+    def mean(self, str field, int64_t n):
+        """Mean of a field over the newest `n` bars; NaN when there are none. O(n)."""
+        cdef const double* first
+        n = self.recent(field, n, &first)
+        return total(first, n) / n if n else NAN
+
+    def min(self, str field, int64_t n):
+        """Least value of a field over the newest `n` bars; NaN when there are none. O(n)."""
+        cdef const double* first
+        cdef double least
+        cdef int64_t i
+        n = self.recent(field, n, &first)
+        if not n:
+            return NAN
+        least = first[0]
+        for i in range(1, n):
+            least = first[6 * i] if first[6 * i] < least else least
+        return least
+
+    def max(self, str field, int64_t n):
+        """Greatest value of a field over the newest `n` bars; NaN when there are none. O(n)."""
+        cdef const double* first
+        cdef double most
+        cdef int64_t i
+        n = self.recent(field, n, &first)
+        if not n:
+            return NAN
+        most = first[0]
+        for i in range(1, n):
+            most = first[6 * i] if first[6 * i] > most else most
+        return most
+
+    def std(self, str field, int64_t n):
+        """Standard deviation (ddof 0) over the newest `n` bars; NaN when there are none. O(n)."""
+        cdef const double* first
+        cdef double mean
+        cdef double squares = 0.0
+        cdef int64_t i
+        n = self.recent(field, n, &first)
+        if not n:
+            return NAN
+        mean = total(first, n) / n
+        for i in range(n):
+            squares += (first[6 * i] - mean) * (first[6 * i] - mean)
+        return sqrt(squares / n)
+
+    # -- what is there, and what is not
+
+    @property
+    def is_base(self):
+        """Whether this is the interval that arrives."""
+        return self.state == self.core.state.base
+
+    @property
+    def source(self):
+        """Name of the interval it is folded from, None when it arrives."""
+        return None if self.state.source == NULL else self.core.names[self.state.source.index]
+
+    @property
+    def updated(self):
+        """Whether bars changed since somebody set it to False; the engine only sets it."""
+        self.settled()
+        return self.state.updated != 0
+
+    @updated.setter
+    def updated(self, bint value):
+        self.state.updated = value
+
+    @property
+    def revision(self):
+        """How many writes were not appends: late and corrected bars, and what they touched."""
+        self.settled()
+        return self.state.revision
+
+    @property
+    def n_evicted(self):
+        """Bars that a ring smaller than the day has let go of."""
+        return self.state.n_evicted
+
+    cdef int64_t elapsed(self) except? -1:
+        cdef const SeriesState* d = self.state
+        cdef int64_t newest = INT64_MIN
+        cdef int64_t start
+        self.settled()
+        if d.n:
+            bucket_of(d, d.rows[d.n - 1].timestamp, &start, &newest)
+        if d.source != NULL:
+            newest = max(newest, self.core.state.last_end_ns)
+        return max(newest, self.core.state.now_ns[0])
+
+    @property
+    def n_expected(self):
+        """Slots that have ended: at or before the clock, or the end of the newest bar. O(1)."""
+        if self.state.segments == NULL:
+            return 0
+        return slots_ended(self.state, self.elapsed())
+
+    @property
+    def n_missing(self):
+        """Expected slots that hold no bar. O(1)."""
+        if self.state.segments == NULL:
+            return 0
+        return slots_ended(self.state, self.elapsed()) - self.state.n - self.state.n_evicted
+
+    @property
+    def n_gaps(self):
+        """Runs of missing slots. O(1)."""
+        cdef const SeriesState* d = self.state
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t n_reached = 0
+        if d.segments == NULL:
+            return 0
+        n_ended = slots_ended(d, self.elapsed())
+        if d.n:
+            bucket_of(d, d.rows[d.n - 1].timestamp, &start, &end)
+            n_reached = slots_ended(d, end)
+        return d.n_gaps + (n_ended > n_reached)
+
+    @property
+    def coverage(self):
+        """Slots that hold a bar, of those expected: 0 to 1, None while none is expected. O(1)."""
+        cdef int64_t n_ended = self.n_expected
+        return (self.state.n + self.state.n_evicted) / <double>n_ended if n_ended else None
+
+    @property
+    def quality(self):
+        """100 x present / expected; None while nothing is expected. O(1)."""
+        cdef int64_t n_ended = self.n_expected
+        return 100.0 * (self.state.n + self.state.n_evicted) / n_ended if n_ended else None
+
+    def gap_runs(self):
+        """The runs of missing slots: int64, shape (n_gaps, 2), first slot and how many. O(bars)."""
+        cdef const SeriesState* d = self.state
+        cdef int64_t n_runs = self.n_gaps
+        cdef cnp.ndarray runs = np.empty((n_runs, 2), dtype=np.int64)
+        cdef int64_t* into = <int64_t*>cnp.PyArray_DATA(runs)
+        cdef const int64_t* row
+        cdef int64_t expected = 0
+        cdef int64_t slot
+        cdef int64_t i
+        if not n_runs:
+            return runs
+        for i in range(d.n_evicted_gaps):
+            slot = slot_of(d, d.evicted_gaps[2 * i])
+            into[0] = slot
+            into[1] = slot_of(d, d.evicted_gaps[2 * i + 1]) - slot
+            into += 2
+        if d.n_evicted:
+            expected = slots_ended(d, d.first_start_ns)
+        row = d.segments
+        for i in range(d.n):
+            while d.rows[i].timestamp >= row[1]:
+                row += SEGMENT_COLUMNS
+            slot = row[3] + (d.rows[i].timestamp - row[2]) // d.step_ns
+            if slot != expected:
+                into[0] = expected
+                into[1] = slot - expected
+                into += 2
+            expected = slot + 1
+        slot = slots_ended(d, self.elapsed())
+        if slot > expected:
+            into[0] = expected
+            into[1] = slot - expected
+        return runs
+
+    def n_base_full(self):
+        """How many base bars each bar held could have: int32 copy, as long as ``data``."""
+        cdef const SeriesState* d = self.state
+        cdef int64_t n = self.settled()
+        cdef cnp.ndarray counts = np.ones(n, dtype=np.int32)
+        cdef int32_t* into = <int32_t*>cnp.PyArray_DATA(counts)
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t i
+        if d.source != NULL:
+            for i in range(n):
+                bucket_of(d, d.rows[i].timestamp, &start, &end)
+                into[i] = <int32_t>(slots_ended(self.core.state.base, end)
+                                    - slots_ended(self.core.state.base, start))
+        return counts
+
+
+def latest_of(list series, str field):
+    """The newest value of a field in each of many series, NaN where there is none.
+
+    Parameters
+    ----------
+    series : list of (Series or None)
+    field : str
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, as long as `series`; NaN for None. A copy.
+    """
+    cdef cnp.ndarray values = np.empty(len(series), dtype=np.float64)
+    cdef double* into = <double*>cnp.PyArray_DATA(values)
+    cdef object place = FIELDS.get(field)
+    cdef int at
+    cdef int64_t n
+    cdef Py_ssize_t i
+    if place is None or place == 0:
+        raise ArgumentError("field", field, "open, high, low, close or volume")
+    at = place
+    for i in range(len(series)):
+        if series[i] is None:
+            into[i] = NAN
+            continue
+        n = (<Series?>series[i]).settled()
+        into[i] = (<const double*>((<Series>series[i]).state.rows + n - 1))[at] if n else NAN
+    return values
+
+
+cdef inline double total(const double* first, int64_t n) noexcept nogil:
+    # Four sums side by side: one alone would wait for each addition.
+    cdef double a = 0.0
+    cdef double b = 0.0
+    cdef double c = 0.0
+    cdef double d = 0.0
+    cdef int64_t i = 0
+    while i + 4 <= n:
+        a += first[6 * i]
+        b += first[6 * i + 6]
+        c += first[6 * i + 12]
+        d += first[6 * i + 18]
+        i += 4
+    while i < n:
+        a += first[6 * i]
+        i += 1
+    return (a + b) + (c + d)
+
+
+cdef inline int64_t slot_of(const SeriesState* d, int64_t ts) noexcept nogil:
+    cdef const int64_t* row = d.segments + SEGMENT_COLUMNS * find_segment(d, ts)
+    return row[3] + (ts - row[2]) // d.step_ns
+
+
+cdef int64_t slots_ended(const SeriesState* d, int64_t elapsed_ns) noexcept nogil:
+    cdef const int64_t* row = d.segments
+    cdef int64_t n = 0
+    cdef int32_t seg
+    for seg in range(d.n_segments):
+        if elapsed_ns >= row[1]:
+            n = row[3] + (row[1] - row[2] + d.step_ns - 1) // d.step_ns
+        elif elapsed_ns > row[0]:
+            n = row[3] + (elapsed_ns - row[2]) // d.step_ns
+        row += SEGMENT_COLUMNS
+    return n

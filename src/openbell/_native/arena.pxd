@@ -1,0 +1,22 @@
+"""Memory for bars: one arena, handed out as extents that views keep alive."""
+
+
+cdef class Arena:
+    cdef readonly size_t n_reserved_bytes    # taken from the system
+    cdef readonly size_t n_used_bytes        # in extents somebody holds
+    cdef bint _plain
+    cdef list _chunks                        # addresses, as ints
+    cdef dict _free                          # size -> addresses of extents nobody holds
+    cdef char* _next
+    cdef size_t _left
+    cdef size_t _skew
+
+    cdef Extent take(self, size_t n_bytes, bint touch)
+    cdef void give_back(self, char* data, size_t n_bytes)
+    cdef int grow(self, size_t n_bytes) except -1
+
+
+cdef class Extent:
+    cdef Arena arena
+    cdef char* data
+    cdef readonly size_t n_bytes

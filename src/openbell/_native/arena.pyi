@@ -1,0 +1,9 @@
+class Arena:
+    @property
+    def n_reserved_bytes(self) -> int: ...
+    @property
+    def n_used_bytes(self) -> int: ...
+
+class Extent:
+    @property
+    def n_bytes(self) -> int: ...

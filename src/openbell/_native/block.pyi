@@ -1,0 +1,3 @@
+from openbell.schema import BarArray
+
+def last_of_each(bars: BarArray) -> BarArray: ...

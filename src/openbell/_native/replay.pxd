@@ -1,0 +1,47 @@
+"""Replay of a loaded day: preloaded bars of many records made visible in time order."""
+
+from libc.stdint cimport int32_t, int64_t
+
+from openbell._native.rings cimport SessionCore
+from openbell._native.state cimport SymbolState
+
+cdef enum:
+    BLOCK_TICKS = 64
+
+
+cdef class ReplayCursor:
+    cdef readonly SessionCore root
+    cdef readonly int64_t ts_ns
+    cdef readonly int64_t n_bars
+    cdef readonly bint skip_incomplete
+    cdef list engines
+    cdef SymbolState** states
+    cdef int64_t n_engines
+    cdef int64_t tick_ns
+    cdef int64_t block_ns
+    cdef int64_t block_end_ns
+    cdef int tick
+    cdef int64_t offsets[BLOCK_TICKS + 1]
+    cdef int32_t* ids
+    cdef int32_t* order
+    cdef unsigned char* ticks
+    cdef int64_t first
+    cdef int64_t last
+    cdef int64_t n_slices
+    cdef list closings
+
+    cdef int fill_block(self) except -1
+    cdef int64_t next_waiting(self) noexcept
+    cdef int admit(self, int64_t first, int64_t last) except -1
+    cdef int64_t next_closing(self) except? -1
+    cdef int fire(self, int64_t ts_ns) except -1
+    cpdef bint step(self) except -1
+
+
+cdef class SliceRecords:
+    cdef ReplayCursor cursor
+    cdef int64_t first
+    cdef int64_t last
+    cdef int64_t slice
+
+    cdef int require_current(self) except -1

@@ -1,0 +1,14 @@
+"""One bar, quote or trade as a small immutable object."""
+
+from libc.stdint cimport int64_t
+
+from openbell._native.state cimport Bar
+
+
+cdef class BarData:
+    cdef Bar bar
+    cdef readonly str symbol
+    cdef readonly str interval
+
+
+cdef BarData make_bar(const Bar* bar, str symbol, str interval)
