@@ -1,0 +1,101 @@
+"""openbell: the session data engine for trading.
+
+One root, one record per symbol, from opening bell to closing bell. Names are imported when
+they are first used, so that ``import openbell`` costs little more than numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from openbell._version import __version__
+
+if TYPE_CHECKING:
+    from openbell._native.values import BarData as BarData
+    from openbell.bars import BarIntervalData as BarIntervalData
+    from openbell.clock.manager import TimeManager as TimeManager
+    from openbell.clock.window import SessionWindow as SessionWindow
+    from openbell.config import SessionConfig as SessionConfig
+    from openbell.errors import ArgumentError as ArgumentError
+    from openbell.errors import BarRefused as BarRefused
+    from openbell.errors import CalendarError as CalendarError
+    from openbell.errors import ConfigError as ConfigError
+    from openbell.errors import DatasetError as DatasetError
+    from openbell.errors import DataSourceError as DataSourceError
+    from openbell.errors import DumpError as DumpError
+    from openbell.errors import IntervalError as IntervalError
+    from openbell.errors import OpenbellError as OpenbellError
+    from openbell.errors import ProvenanceError as ProvenanceError
+    from openbell.errors import RecordDetached as RecordDetached
+    from openbell.errors import SchemaError as SchemaError
+    from openbell.errors import SessionStateError as SessionStateError
+    from openbell.errors import SessionValidationError as SessionValidationError
+    from openbell.errors import TimeError as TimeError
+    from openbell.errors import UnknownSymbolError as UnknownSymbolError
+    from openbell.events import QuoteData as QuoteData
+    from openbell.events import TickData as TickData
+    from openbell.export import validate_session_dump as validate_session_dump
+    from openbell.gaps import GapInfo as GapInfo
+    from openbell.intervals import Interval as Interval
+    from openbell.kernels import warmup as warmup
+    from openbell.lifecycle import SessionCoordinator as SessionCoordinator
+    from openbell.lifecycle import open_session as open_session
+    from openbell.schema import BAR_DTYPE as BAR_DTYPE
+    from openbell.session import SessionData as SessionData
+    from openbell.session import get_session_data as get_session_data
+    from openbell.sources import DataManager as DataManager
+    from openbell.symbol import SessionMetrics as SessionMetrics
+    from openbell.symbol import SymbolSessionData as SymbolSessionData
+
+_HOMES = {
+    "errors": (
+        "ArgumentError",
+        "BarRefused",
+        "CalendarError",
+        "ConfigError",
+        "DataSourceError",
+        "DatasetError",
+        "DumpError",
+        "IntervalError",
+        "OpenbellError",
+        "ProvenanceError",
+        "RecordDetached",
+        "SchemaError",
+        "SessionStateError",
+        "SessionValidationError",
+        "TimeError",
+        "UnknownSymbolError",
+    ),
+    "schema": ("BAR_DTYPE",),
+    "intervals": ("Interval",),
+    "clock.window": ("SessionWindow",),
+    "clock.manager": ("TimeManager",),
+    "kernels": ("warmup",),
+    "_native.values": ("BarData",),
+    "events": ("QuoteData", "TickData"),
+    "gaps": ("GapInfo",),
+    "bars": ("BarIntervalData",),
+    "symbol": ("SessionMetrics", "SymbolSessionData"),
+    "session": ("SessionData", "get_session_data"),
+    "config": ("SessionConfig",),
+    "sources": ("DataManager",),
+    "lifecycle": ("SessionCoordinator", "open_session"),
+    "export": ("validate_session_dump",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'openbell' has no attribute {name!r}")
+    value = getattr(import_module(f"openbell.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -1,0 +1,395 @@
+"""The record of one symbol for one trading day: all that is known of it, in one object.
+
+Bars, rings and counters are native; provenance, history and indicators are plain attributes.
+Nothing is stored twice: what the specification names in several ways are properties over
+``bars``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from openbell._native.core import Core
+from openbell._native.engine import SymbolEngine
+from openbell._native.events import EventRing
+from openbell._native.values import BarData
+from openbell.bars import BarIntervalData, BarSequence, refuse_live
+from openbell.errors import ArgumentError, IntervalError, ProvenanceError
+from openbell.events import EventSequence, QuoteData, TickData
+from openbell.gaps import GapInfo
+from openbell.intervals import fold_sources, interval
+from openbell.provenance import check_provenance
+from openbell.schema import ADDED_BY, QUOTE_DTYPE, TICK_DTYPE, BarArray, to_datetime, to_ns
+
+__all__ = ["AddedBy", "SessionMetrics", "SymbolSessionData"]
+
+AddedBy = Literal["config", "strategy", "scanner", "adhoc"]
+
+#: Quotes, and trades, that a record keeps at least.
+EVENT_CAPACITY = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMetrics:
+    """What the day's base bars add up to.
+
+    Attributes
+    ----------
+    volume : float
+    high, low : float or None
+        None while there is no bar.
+    last_update_ns : int or None
+        End of the newest base bar, nanoseconds UTC.
+    """
+
+    volume: float
+    high: float | None
+    low: float | None
+    last_update_ns: int | None
+
+    @property
+    def last_update(self) -> datetime | None:
+        """End of the newest base bar, aware UTC."""
+        return None if self.last_update_ns is None else to_datetime(self.last_update_ns)
+
+
+class SymbolSessionData(SymbolEngine):
+    """Session data of one symbol, and where it came from.
+
+    Parameters
+    ----------
+    symbol : str
+    base_interval : str
+        The interval that arrives, such as ``1s``.
+    derived_intervals : iterable of str
+        What to fold from it; each a multiple of the base.
+    is_loaded : bool
+        Whether loading has finished.
+    meets_session_config_requirements : bool
+        Whether the record honours the session's config.
+    added_by : "config", "strategy", "scanner" or "adhoc"
+    auto_provisioned : bool
+        Whether it was made for a bar or an indicator nobody had announced.
+    added_at : aware datetime, optional
+        When it joined a running day; None for a record of the config.
+    upgraded_from_adhoc : bool
+    capacity : int
+        Bars each series keeps at least (and twice as many at most); 0 keeps the whole day.
+    n_reserve : int, optional
+        Base bars to reserve memory for when the day begins. None: the whole day for a record
+        that meets the config, else nothing.
+
+    Raises
+    ------
+    IntervalError
+        When an interval is unknown or cannot be folded from the base.
+    ArgumentError, TimeError
+        When another argument is not what it should be.
+    """
+
+    __slots__ = (
+        "_is_loaded",
+        "_noted_quality",
+        "_quotes",
+        "_ticks",
+        "added_at",
+        "added_by",
+        "auto_provisioned",
+        "bars",
+        "historical_bars",
+        "historical_gaps",
+        "historical_indicators",
+        "historical_quality",
+        "indicators",
+        "meets_session_config_requirements",
+        "n_reserve",
+        "quotes_updated",
+        "ticks_updated",
+        "upgraded_from_adhoc",
+    )
+
+    def __init__(
+        self,
+        symbol: str,
+        *,
+        base_interval: str = "1m",
+        derived_intervals: Iterable[str] = (),
+        is_loaded: bool = False,
+        meets_session_config_requirements: bool = False,
+        added_by: AddedBy = "config",
+        auto_provisioned: bool = False,
+        added_at: datetime | None = None,
+        upgraded_from_adhoc: bool = False,
+        capacity: int = 0,
+        n_reserve: int | None = None,
+    ) -> None:
+        if not isinstance(symbol, str) or not symbol or symbol != symbol.strip():
+            raise ArgumentError("symbol", symbol, "a name without blanks around it")
+        if added_by not in ADDED_BY:
+            raise ArgumentError("added_by", added_by, f"one of {', '.join(ADDED_BY)}")
+        if capacity < 0:
+            raise ArgumentError("capacity", capacity, "a count of bars, or 0 for the whole day")
+        if added_at is not None:
+            to_ns(added_at, "added_at")
+        base = interval(base_interval).name
+        sources = fold_sources(base, derived_intervals)
+        core = Core(symbol, capacity)
+        core.link(base, sources)
+        self._attach_core(core)
+        self.meets_session_config_requirements = meets_session_config_requirements
+        self.added_by: AddedBy = added_by
+        self.auto_provisioned = auto_provisioned
+        self.added_at = added_at
+        self.upgraded_from_adhoc = upgraded_from_adhoc
+        self.n_reserve = n_reserve
+        #: Every series by interval, ascending; the storage that all else reads.
+        self.bars: dict[str, BarIntervalData] = {}
+        self.indicators: dict[str, Any] = {}
+        self.historical_bars: dict[str, dict[date, BarArray]] = {}
+        self.historical_indicators: dict[str, Any] = {}
+        self.historical_quality: dict[str, float | None] = {}
+        self.historical_gaps: dict[str, Sequence[GapInfo]] = {}
+        self.quotes_updated = False
+        self.ticks_updated = False
+        self._noted_quality: dict[str, float] = {}
+        self._quotes: EventRing | None = None
+        self._ticks: EventRing | None = None
+        self._collect_series()
+        self._is_loaded = False
+        self.is_loaded = is_loaded
+
+    def _collect_series(self) -> None:
+        held = self.bars
+        names = sorted(self.core.names, key=interval)
+        self.bars = {n: held.get(n) or BarIntervalData(self.core, n) for n in names}
+
+    # What the record is
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether loading has finished. Setting it binds the record to the provenance rules.
+
+        Raises
+        ------
+        ProvenanceError
+            When the flags contradict each other; the record then stays not loaded.
+        """
+        return self._is_loaded
+
+    @is_loaded.setter
+    def is_loaded(self, value: bool) -> None:
+        before = self._is_loaded
+        self._is_loaded = bool(value)
+        if value and (broken := check_provenance(self)):
+            self._is_loaded = before
+            raise ProvenanceError(self.symbol, broken)
+
+    @property
+    def derived_intervals(self) -> list[str]:
+        """The intervals folded from the base, ascending. A list of its own."""
+        return [name for name, series in self.bars.items() if series.derived]
+
+    def set_intervals(
+        self, base_interval: str, derived_intervals: Iterable[str], *, written: Iterable[str] = ()
+    ) -> None:
+        """Change what arrives and what is folded; every bar held stays. O(bars).
+
+        Parameters
+        ----------
+        base_interval : str
+            The interval that arrives.
+        derived_intervals : iterable of str
+            What to fold from it.
+        written : iterable of str
+            Series that take bars directly. These, and those the record has already, are folded
+            too where they are multiples of the base.
+
+        Raises
+        ------
+        IntervalError
+            When a derived interval cannot be folded from the base.
+        """
+        base = interval(base_interval)
+        derived = {interval(name) for name in derived_intervals}
+        direct = {interval(name) for name in (*self.core.names, *written)} - {base}
+        derived |= {item for item in direct if base.divides(item)}
+        sources: dict[str, str | None] = dict(fold_sources(base.name, map(str, derived)))
+        sources.update({item.name: None for item in sorted(direct - derived)})
+        self.core.link(base.name, sources)
+        self._collect_series()
+
+    # Bars, as the specification names them
+
+    def add_bar(self, name: str, bar: BarData) -> None:
+        """Store one bar of any interval, making its series when there is none.
+
+        A finer interval than the base becomes the base. One that can be folded from the base
+        becomes derived: a bar of it is kept only where no base bar covers its slot.
+
+        Raises
+        ------
+        BarRefused
+            When the bar cannot be stored; it is counted in ``rejected``.
+        """
+        item = interval(name)
+        if item.name not in self.bars:
+            base = interval(self.base_interval)
+            if item < base and not item.divides(base):
+                raise IntervalError(item.name, f"does not divide the record's base {base}")
+            self.set_intervals(min(item, base).name, self.derived_intervals, written=[item.name])
+        self.write(item.name, bar.ts_ns, bar.open, bar.high, bar.low, bar.close, bar.volume)
+
+    def get_latest_bar(self, name: str | None = None) -> BarData | None:
+        """The newest closed bar of an interval (the base when None), or None."""
+        return self._series(name).last
+
+    def get_last_n_bars(self, n: int, name: str | None = None) -> BarArray:
+        """The newest `n` closed bars: the view of ``bars[name].window(n)``."""
+        return self._series(name).window(n)
+
+    def get_bars_since(self, since: datetime | int, name: str | None = None) -> BarArray:
+        """The closed bars whose start is at or after an instant: a read-only view."""
+        series = self._series(name)
+        return series.data[series.count_before(to_ns(since)) :]
+
+    def get_bar_count(self, name: str | None = None) -> int:
+        """How many closed bars of an interval are held."""
+        return len(self._series(name))
+
+    @property
+    def bars_base(self) -> BarSequence:
+        """The base bars, each as :class:`BarData` when looked at."""
+        return BarSequence(self.bars[self.base_interval])
+
+    @property
+    def bars_derived(self) -> dict[str, BarSequence]:
+        """The derived bars by interval, each as :class:`BarData` when looked at."""
+        return {name: BarSequence(self.bars[name]) for name in self.derived_intervals}
+
+    @property
+    def bars_updated(self) -> bool:
+        """Whether base bars changed since somebody set this to False."""
+        return self.bars[self.base_interval].updated
+
+    @bars_updated.setter
+    def bars_updated(self, value: bool) -> None:
+        self.bars[self.base_interval].updated = value
+
+    @property
+    def session_metrics(self) -> SessionMetrics:
+        """Volume, high, low and last update of the day."""
+        return SessionMetrics(
+            self.session_volume, self.session_high, self.session_low, self.last_update_ns
+        )
+
+    @property
+    def last_update(self) -> datetime | None:
+        """End of the newest base bar, aware UTC; None while there is none."""
+        at = self.last_update_ns
+        return None if at is None else to_datetime(at)
+
+    # Quality and gaps
+
+    @property
+    def quality(self) -> dict[str, float | None]:
+        """100 x present / expected by interval, None while nothing is expected."""
+        return {n: self._noted_quality.get(n, s.quality) for n, s in self.bars.items()}
+
+    bar_quality = quality
+
+    @property
+    def bar_gaps(self) -> dict[str, Sequence[GapInfo]]:
+        """The runs of missing slots by interval."""
+        return {name: series.gaps for name, series in self.bars.items()}
+
+    def set_quality(self, name: str, value: float) -> None:
+        """Note the quality of a historical or a directly written series.
+
+        Raises
+        ------
+        SessionStateError
+            For a series the engine counts itself.
+        """
+        series = self.bars.get(interval(name).name)
+        if series is None or name in self.historical_bars:
+            self.historical_quality[name] = value
+        elif series.is_base or series.derived:
+            refuse_live("set_quality", series)
+        else:
+            self._noted_quality[series.interval] = value
+
+    def set_gaps(self, name: str, gaps: Sequence[GapInfo]) -> None:
+        """Store the gaps of a historical series, or attach reasons to those of a live one.
+
+        Raises
+        ------
+        SessionStateError
+            When a live series has no such gap: the engine counts them itself.
+        """
+        series = self.bars.get(interval(name).name)
+        if series is None or name in self.historical_bars:
+            self.historical_gaps[name] = list(gaps)
+            return
+        counted = {(gap.start_time, gap.bar_count) for gap in series.gaps}
+        if any((gap.start_time, gap.bar_count) not in counted for gap in gaps):
+            refuse_live("set_gaps", series)
+        series.set_gaps(gaps)
+
+    # Quotes and trades
+
+    @property
+    def quotes(self) -> EventSequence[QuoteData]:
+        """The day's quotes in the order received; ``.data`` is their structured array."""
+        return EventSequence(QuoteData, self.symbol, self._quotes)
+
+    @property
+    def ticks(self) -> EventSequence[TickData]:
+        """The day's trades in the order received; ``.data`` is their structured array."""
+        return EventSequence(TickData, self.symbol, self._ticks)
+
+    def add_quote(self, quote: QuoteData) -> None:
+        """Append a quote. Raises when there is no running day."""
+        self.core.require_attached("add_quote")
+        if self._quotes is None:
+            self._quotes = self._make_ring(QUOTE_DTYPE)
+        self._quotes.append(quote.to_row())
+        self.quotes_updated = True
+
+    def add_tick(self, tick: TickData) -> None:
+        """Append a trade. Raises when there is no running day."""
+        self.core.require_attached("add_tick")
+        if self._ticks is None:
+            self._ticks = self._make_ring(TICK_DTYPE)
+        self._ticks.append(tick.to_row())
+        self.ticks_updated = True
+
+    def _make_ring(self, dtype: np.dtype[Any]) -> EventRing:
+        root = self.core.root
+        assert root is not None
+        return EventRing(dtype, EVENT_CAPACITY, root.arena)
+
+    # Export
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as the JSON dump has it, as plain Python values."""
+        from openbell.export import symbol_to_dict
+
+        return symbol_to_dict(self)
+
+    def _series(self, name: str | None) -> BarIntervalData:
+        key = self.base_interval if name is None else interval(name).name
+        found = self.bars.get(key)
+        if found is None:
+            raise IntervalError(
+                key, f"{self.symbol} has no such series; it has {', '.join(self.bars)}"
+            )
+        return found
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{name}: {len(series)}" for name, series in self.bars.items())
+        return f"<SymbolSessionData {self.symbol} by {self.added_by} ({held})>"
