@@ -7,6 +7,7 @@ only when nobody does.
 
 import os
 
+cimport cython
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
@@ -41,6 +42,7 @@ cdef inline size_t size_class(size_t n) noexcept:
     return round_up(n, unit)
 
 
+@cython.no_gc
 cdef class Arena:
     """Hands out extents of memory, and takes back those that nobody holds.
 
@@ -131,8 +133,11 @@ cdef class Arena:
         return 0
 
 
+@cython.no_gc
 cdef class Extent:
     """Memory of one series; the base of every view on it. Not made by callers."""
+
+    # No collector may clear what the memory is given back to: neither class can be in a cycle.
 
     def __dealloc__(self):
         if self.arena is not None and self.data != NULL:

@@ -224,44 +224,55 @@ cdef int64_t preload_rows(Core core, cnp.ndarray bars) except -1:
     """Lay bars behind the visible head; how many were taken."""
     cdef SymbolState* s = &core.state
     cdef SeriesState* base = s.base
-    cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(bars)
     cdef int64_t n = cnp.PyArray_DIM(bars, 0)
-    cdef int64_t newest = INT64_MIN
+    cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(bars)
     cdef int64_t n_accepted = 0
-    cdef Bar* into
+    cdef int64_t held
     cdef int64_t i
     cdef int code
     core.require_live("preload")
     for i in range(1, n):
-        if rows[i].timestamp <= rows[i - 1].timestamp:
-            labels = bars["timestamp"]
-            return preload_rows(core, last_of_each(bars[np.argsort(labels, kind="stable")]))
+        if rows[i].timestamp < rows[i - 1].timestamp:
+            bars = bars[np.argsort(bars["timestamp"], kind="stable")]
+            rows = <const Bar*>cnp.PyArray_DATA(bars)
+            break
     core.make_room(base, n)
     core.reserve(base.n + base.n_waiting + n)
-    into = base.rows + base.n + base.n_waiting
-    if base.n + base.n_waiting:
-        newest = (into - 1).timestamp
     for i in range(n):
         code = core.check(base, rows + i)
         if code:
             core.refuse(code)
-        elif rows[i].timestamp <= newest:
-            # It must be merged, not queued: as an append it is put in its place at once.
-            n_accepted += core.append_bar(rows + i) == 0
-            into = base.rows + base.n + base.n_waiting
-        else:
-            into[0] = rows[i]
-            into += 1
+            continue
+        n_accepted += 1
+        held = base.n + base.n_waiting
+        if held == 0 or rows[i].timestamp > base.rows[held - 1].timestamp:
+            base.rows[held] = rows[i]
             base.n_waiting += 1
-            n_accepted += 1
+        else:
+            n_accepted -= queue_row(core, rows + i) != 0
     core.arm()
     return n_accepted
 
 
-def last_of_each(bars):
-    """Of ascending bars with repeated labels, the last of each label. A copy."""
-    labels = bars["timestamp"]
-    return np.ascontiguousarray(bars[np.append(np.diff(labels) != 0, True)])
+cdef int queue_row(Core core, const Bar* bar) except -1:
+    """Put a bar among those that wait; one behind the visible head is merged there."""
+    cdef SeriesState* base = core.state.base
+    cdef Bar* waiting = base.rows + base.n
+    cdef int64_t pos
+    if bar.timestamp < core.state.last_end_ns:
+        return core.append_bar(bar)
+    pos = lower_bound(waiting, base.n_waiting, bar.timestamp)
+    if waiting[pos].timestamp == bar.timestamp:
+        if same_values(waiting + pos, bar):
+            core.n_duplicate += 1
+        else:
+            core.n_corrected += 1
+            waiting[pos] = bar[0]
+        return 0
+    memmove(waiting + pos + 1, waiting + pos, (base.n_waiting - pos) * sizeof(Bar))
+    waiting[pos] = bar[0]
+    base.n_waiting += 1
+    return 0
 
 
 cdef int admit_next(Core core) except -1:

@@ -6,12 +6,15 @@ of an append is inline in ``core.pxd`` and ``engine.pyx``; here is everything el
 
 from libc.math cimport isfinite
 from libc.stdint cimport INT64_MIN, int32_t, int64_t
+from libc.string cimport memset
 
 from openbell._native.rings cimport Rings
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound,
     lower_bound, merge_bar, move_next, open_bucket, same_values,
 )
+
+from openbell.errors import SessionStateError
 
 
 cdef class Core(Rings):
@@ -36,6 +39,12 @@ cdef class Core(Rings):
         cdef SeriesState* d
         cdef SeriesState** link
         cdef int i
+        for i in range(s.n_series):
+            if s.series[i].n_evicted:
+                raise SessionStateError(
+                    f"{self.symbol}.set_intervals", "past letting go of bars",
+                    "what was evicted cannot be folded anew; give the record a larger capacity",
+                )
         for name in (base, *sources):
             if name not in self.names:
                 self.make_series(name)
@@ -61,6 +70,7 @@ cdef class Core(Rings):
         cdef SeriesState* base = s.base
         cdef SeriesState* d
         cdef int64_t start
+        cdef bint was_other = False
         cdef int i
         s.step_ns = base.step_ns
         s.last_end_ns = s.settled_ns = s.floor_ns = INT64_MIN
@@ -70,9 +80,18 @@ cdef class Core(Rings):
         for i in range(s.n_series):
             d = s.series[i]
             if d.source != NULL and d.n_base == NULL and d.rows != NULL:
-                # It arrived until now: its rows become written ones.
+                # It was the base, or written directly: what it and the others hold is kept
+                # where no base bar says otherwise.
                 self.take_memory(d, d.room, False)
-                d.has_written = d.n > 0
+                was_other = True
+        for i in range(s.n_series):
+            d = s.series[i]
+            if d.source == NULL:
+                d.acc_n_base = 0
+                d.open_end_ns = INT64_MIN
+            elif was_other and d.n:
+                memset(d.n_base, 0, d.n * sizeof(int32_t))
+                d.has_written = True
         s.metrics_stale = 1
         self.refold_from(INT64_MIN)
         self.arm()
@@ -292,7 +311,10 @@ cdef class Core(Rings):
 
     cdef int write_bar(self, SeriesState* d, const Bar* bar) except -1:
         """Store a bar of a series other than the base; where base bars speak, they win."""
+        cdef const SeriesState* finer
         cdef int64_t pos
+        cdef int64_t start
+        cdef int64_t end
         cdef int code
         self.require_live("write")
         code = self.check(d, bar)
@@ -302,9 +324,15 @@ cdef class Core(Rings):
         self.make_room(d, 1)
         if d.n_evicted and bar.timestamp < d.first_start_ns:
             return self.refuse(EVICTED)
+        finer = d
+        while finer.source != NULL:
+            # Base bars of the slot may still be in an open bucket of any level below.
+            if finer.acc_n_base and finer.acc.timestamp >= bar.timestamp:
+                bucket_of(d, finer.acc.timestamp, &start, &end)
+                if start == bar.timestamp:
+                    return self.refuse(DERIVED_SLOT)
+            finer = finer.source
         pos = lower_bound(d.rows, d.n, bar.timestamp)
-        if d.acc_n_base and d.acc.timestamp == bar.timestamp:
-            return self.refuse(DERIVED_SLOT)
         if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
             if d.n_base != NULL and d.n_base[pos]:
                 return self.refuse(DERIVED_SLOT)
@@ -398,15 +426,21 @@ cdef class Core(Rings):
         cdef int64_t end
         cdef int64_t n_before
         cdef int i
+        s.base.mark = ts
         for i in range(s.n_series):
             d = s.series[i]
             if d.source == NULL:
                 continue
             keep = begin = 0
-            if ts != INT64_MIN:
-                bucket_of(d, ts, &cut, &end)
+            d.mark = INT64_MIN
+            if d.source.mark != INT64_MIN:
+                bucket_of(d, d.source.mark, &cut, &end)
+                if d.acc_n_base:
+                    # An open bucket is forgotten below, and must be folded again.
+                    cut = min(cut, d.acc.timestamp)
                 keep = lower_bound(d.rows, d.n, cut)
                 begin = lower_bound(d.source.rows, d.source.n, cut)
+                d.mark = cut
             n_before = d.n
             written = written_rows(d, keep) if d.has_written else None
             d.n = keep

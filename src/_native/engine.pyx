@@ -81,14 +81,14 @@ cdef class SymbolEngine:
         """
         cdef Bar bar
         cdef int code
+        if append_quick(self.state, ts_ns, open, high, low, close, volume):
+            return
         bar.timestamp = ts_ns
         bar.open = open
         bar.high = high
         bar.low = low
         bar.close = close
         bar.volume = volume
-        if append_quick(self.state, &bar):
-            return
         code = self.core.append_bar(&bar)
         if code:
             raise refusal(self.core, code, self.core.names[0], &bar)
@@ -122,13 +122,13 @@ cdef class SymbolEngine:
         Parameters
         ----------
         bars : numpy.ndarray
-            dtype ``BAR_DTYPE``. Labels must come after every bar held so far.
+            dtype ``BAR_DTYPE``, in any order. Not modified, not kept.
 
         Returns
         -------
         int
             Bars taken. The others are counted in ``rejected``; of several with one label
-            the last is taken.
+            the last wins. A bar behind the visible head is merged there, as by ``append``.
         """
         cdef cnp.ndarray rows = as_bars(bars)
         return preload_rows(self.core, rows)
@@ -294,7 +294,8 @@ cdef class SliceAppender:
                     OB_PREFETCH(&ahead.base.first_consumer.open_end_ns)
                     OB_PREFETCH(&ahead.base.first_consumer.acc)
             s = self.states[at[k]]
-            if not append_quick(s, bar + k):
+            if not append_quick(s, bar[k].timestamp, bar[k].open, bar[k].high, bar[k].low,
+                                bar[k].close, bar[k].volume):
                 n_refused += (<Core>s.core).append_bar(bar + k) != 0
         return n - n_refused
 

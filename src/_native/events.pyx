@@ -43,19 +43,21 @@ cdef class EventRing:
         self.itemsize = dtype.itemsize
 
     cdef int make_room(self, int64_t n_more) except -1:
-        cdef int64_t drop
-        cdef int64_t room
+        cdef int64_t drop = 0
+        cdef int64_t room = self.room
         cdef Extent extent
         cdef char* rows
         if self.n + n_more <= self.room:
             return 0
-        drop = self.n - self.capacity if self.capacity and self.n >= 2 * self.capacity else 0
+        if self.capacity and self.n + n_more > 2 * self.capacity:
+            drop = self.n - self.capacity
         rows = self.extent.data + drop * self.itemsize if self.extent is not None else NULL
         self.n -= drop
         self.n_evicted += drop
-        room = self.room
         if self.n + n_more > room:
             room = max(self.n + n_more, 2 * self.room, SMALLEST_ROOM)
+            if self.capacity:
+                room = min(room, 2 * self.capacity)
         # A view goes on seeing the rows it was made for: it keeps the memory, we move on.
         if room > self.room or Py_REFCNT(<PyObject*>self.extent) > 1:
             extent = self.arena.take(room * self.itemsize, False)
@@ -71,15 +73,19 @@ cdef class EventRing:
         """Append rows: an array of the ring's dtype, shape (n,). Returns how many are held."""
         cdef cnp.ndarray array
         cdef int64_t n
+        cdef int64_t part
+        cdef int64_t done = 0
         if not isinstance(rows, cnp.ndarray) or (<cnp.ndarray>rows).dtype != self.dtype:
             raise SchemaError("rows", getattr(rows, "dtype", type(rows).__name__), self.dtype)
         array = cnp.PyArray_GETCONTIGUOUS(rows)
         n = cnp.PyArray_SIZE(array)
-        self.make_room(n)
-        if n:
-            memcpy(self.extent.data + self.n * self.itemsize, cnp.PyArray_DATA(array),
-                   n * self.itemsize)
-        self.n += n
+        while done < n:
+            part = min(n - done, self.capacity) if self.capacity else n
+            self.make_room(part)
+            memcpy(self.extent.data + self.n * self.itemsize,
+                   <char*>cnp.PyArray_DATA(array) + done * self.itemsize, part * self.itemsize)
+            self.n += part
+            done += part
         return self.n
 
     def __len__(self):

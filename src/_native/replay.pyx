@@ -82,6 +82,7 @@ cdef class ReplayCursor:
         if root.window is None:
             raise SessionStateError("replay", "not begun", "call root.begin(window) first")
         self.root = root
+        self.window = root.window
         self.skip_incomplete = skip_incomplete
         self.engines = []
         self.closings = []
@@ -117,7 +118,7 @@ cdef class ReplayCursor:
         tick_ns = gcd(tick_ns, base.step_ns)
         for seg in range(base.n_segments * SEGMENT_COLUMNS):
             if seg % SEGMENT_COLUMNS != 3:
-                tick_ns = gcd(tick_ns, base.segments[seg] - self.root.window.open_ns)
+                tick_ns = gcd(tick_ns, base.segments[seg] - self.window.open_ns)
         self.states[self.n_engines] = engine.state
         self.n_engines = n
         self.engines.append(engine)
@@ -135,7 +136,7 @@ cdef class ReplayCursor:
         instant, shorter intervals come first, and within one the symbols in their order.
         """
         cdef Closing closing
-        grid = self.root.window.grid(interval)
+        grid = self.window.grid(interval)
         for closing in self.closings:
             if closing.interval == grid.interval:
                 closing.callbacks.append(callback)
@@ -194,7 +195,7 @@ cdef class ReplayCursor:
 
     cdef int fill_block(self) except -1:
         """Order the bars that end in the next 64 ticks; 0 when none is waiting."""
-        cdef int64_t open_ns = self.root.window.open_ns
+        cdef int64_t open_ns = self.window.open_ns
         cdef int64_t earliest
         cdef int64_t counts[BLOCK_TICKS]
         cdef int64_t total = 0
@@ -204,7 +205,7 @@ cdef class ReplayCursor:
         cdef int64_t stop
         cdef int64_t start
         cdef int64_t end
-        cdef int64_t closed
+        cdef const int64_t* segment
         cdef int tick
         cdef double per_tick
         cdef const SeriesState* base
@@ -226,11 +227,11 @@ cdef class ReplayCursor:
                 continue
             row = base.n
             stop = row + min(base.n_waiting, <int64_t>BLOCK_TICKS)
-            closed = base.segments[
-                SEGMENT_COLUMNS * find_segment(base, base.rows[row].timestamp) + 1]
+            segment = base.segments + (
+                SEGMENT_COLUMNS * find_segment(base, base.rows[row].timestamp))
             while row < stop:
                 end = base.rows[row].timestamp + base.step_ns
-                if end > closed:
+                if end > segment[1] or base.rows[row].timestamp == segment[0]:
                     bucket_of(base, base.rows[row].timestamp, &start, &end)
                 if end > self.block_end_ns:
                     break
@@ -256,10 +257,12 @@ cdef class ReplayCursor:
         self.tick = 0
         return 1
 
-    cdef int admit(self, int64_t first, int64_t last) except -1:
+    cdef int64_t admit(self, int64_t first, int64_t last) except -1:
+        # Where the records end that have a bar closed.
         cdef SymbolState* s
         cdef SeriesState* base
         cdef const SeriesState* ahead
+        cdef int64_t kept = first
         cdef int64_t i
         for i in range(first, last):
             if i + 8 < last:
@@ -275,6 +278,8 @@ cdef class ReplayCursor:
             # A record removed meanwhile has none left.
             if not base.n_waiting:
                 continue
+            self.order[kept] = self.order[i]
+            kept += 1
             if (base.rows[base.n].timestamp == s.last_end_ns
                     and s.floor_ns <= s.last_end_ns <= s.last_quick_ns and base.n_waiting > 1):
                 base.n += 1
@@ -282,8 +287,8 @@ cdef class ReplayCursor:
                 count_base(s, base.rows + base.n - 1, s.last_end_ns + s.step_ns)
             else:
                 admit_next(<Core>s.core)
-        self.n_bars += last - first
-        return 0
+        self.n_bars += kept - first
+        return kept
 
     cdef int64_t next_closing(self) except? -1:
         cdef int64_t earliest = INT64_MAX
@@ -319,31 +324,41 @@ cdef class ReplayCursor:
                     callback(engine, bar)
         return 0
 
+    cdef int64_t next_data(self) except -1:
+        while self.root.window is self.window:
+            while (self.tick < BLOCK_TICKS
+                   and self.offsets[self.tick] == self.offsets[self.tick + 1]):
+                self.tick += 1
+            if self.tick < BLOCK_TICKS:
+                return self.block_ns + (self.tick + 1) * self.tick_ns
+            if not self.fill_block():
+                break
+        return INT64_MAX
+
+    @property
+    def next_ns(self):
+        """Where the next step goes, nanoseconds UTC; None when the day is over."""
+        now = min(self.next_data(), self.next_closing())
+        return None if now == INT64_MAX else now
+
     cpdef bint step(self) except -1:
         """Go to the next instant at which bars end or a watched slot closes.
 
         Returns
         -------
         bool
-            False when the day is over; its clock then stands at the close.
+            False when the day is over; its clock then stands at the close. Also when the root
+            was cleared meanwhile.
         """
-        cdef int64_t data_ns = INT64_MAX
+        cdef int64_t data_ns = self.next_data()
         cdef int64_t closing_ns = self.next_closing() if self.closings else INT64_MAX
-        cdef int64_t now
-        while True:
-            while (self.tick < BLOCK_TICKS
-                   and self.offsets[self.tick] == self.offsets[self.tick + 1]):
-                self.tick += 1
-            if self.tick < BLOCK_TICKS:
-                data_ns = self.block_ns + (self.tick + 1) * self.tick_ns
-                break
-            if not self.fill_block():
-                break
-        now = min(data_ns, closing_ns)
+        cdef int64_t now = min(data_ns, closing_ns)
         self.n_slices += 1
         self.first = self.last = 0
+        if self.root.window is not self.window:
+            return False
         if now == INT64_MAX:
-            self.root.clock_ns = max(self.root.clock_ns, <int64_t>self.root.window.close_ns)
+            self.root.clock_ns = max(self.root.clock_ns, <int64_t>self.window.close_ns)
             return False
         self.ts_ns = now
         self.root.clock_ns = max(self.root.clock_ns, now)
@@ -351,7 +366,7 @@ cdef class ReplayCursor:
             self.first = self.offsets[self.tick]
             self.last = self.offsets[self.tick + 1]
             self.tick += 1
-            self.admit(self.first, self.last)
+            self.last = self.admit(self.first, self.last)
         if closing_ns == now:
             self.fire(now)
         return True
@@ -385,7 +400,7 @@ cdef class ReplayCursor:
                     on_slice(self.ts_ns, self.records)
 
     def run_untold(self):
-        cdef int64_t close_ns = self.root.window.close_ns
+        cdef int64_t close_ns = self.window.close_ns
         cdef int64_t now = self.root.clock_ns
         cdef int64_t i
         while now < close_ns:
@@ -393,6 +408,8 @@ cdef class ReplayCursor:
             PyErr_CheckSignals()
             with nogil:
                 pass
+            if self.root.window is not self.window:
+                return
             self.root.clock_ns = now
             for i in range(self.n_engines):
                 if self.states[i].base.n_waiting:

@@ -299,6 +299,8 @@ cdef class Rings:
         """Put a closed bar into its slot, replacing what is there."""
         cdef int64_t pos
         self.make_room(d, 1)
+        if d.n_evicted and bar.timestamp < d.first_start_ns:
+            return 0
         pos = lower_bound(d.rows, d.n, bar.timestamp)
         d.updated = 1
         d.revision += pos < d.n

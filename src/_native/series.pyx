@@ -355,6 +355,7 @@ cdef class Series:
         cdef int64_t n_runs = self.n_gaps
         cdef cnp.ndarray runs = np.empty((n_runs, 2), dtype=np.int64)
         cdef int64_t* into = <int64_t*>cnp.PyArray_DATA(runs)
+        cdef const int64_t* stop = into + 2 * n_runs
         cdef const int64_t* row
         cdef int64_t expected = 0
         cdef int64_t slot
@@ -373,13 +374,13 @@ cdef class Series:
             while d.rows[i].timestamp >= row[1]:
                 row += SEGMENT_COLUMNS
             slot = row[3] + (d.rows[i].timestamp - row[2]) // d.step_ns
-            if slot != expected:
+            if slot != expected and into < stop:
                 into[0] = expected
                 into[1] = slot - expected
                 into += 2
             expected = slot + 1
         slot = slots_ended(d, self.elapsed())
-        if slot > expected:
+        if slot > expected and into < stop:
             into[0] = expected
             into[1] = slot - expected
         return runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from openbell._native.series import latest_of
 from openbell._native.values import BarData
 from openbell.errors import ArgumentError, SessionStateError, TimeError, UnknownSymbolError
 from openbell.gaps import GapInfo
-from openbell.intervals import interval
+from openbell.intervals import interval as parse_interval
 from openbell.schema import to_datetime, to_iso, to_ns
 from openbell.symbol import SymbolSessionData
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SessionData", "get_session_data"]
 
 
-class SessionData(SessionCore):
+class SessionData:
     """All data of one trading day: one record per symbol, under one root.
 
     Make as many as there are replays to run side by side; :func:`get_session_data` is the one
@@ -39,10 +39,6 @@ class SessionData(SessionCore):
 
     Attributes
     ----------
-    window : SessionWindow or None
-        The day, from :meth:`begin` to :meth:`clear`.
-    now_ns : int
-        The session's clock, nanoseconds UTC.
     data_arrival_event : threading.Event
         Set when a bar, quote or trade came in through the root.
 
@@ -52,6 +48,8 @@ class SessionData(SessionCore):
     """
 
     def __init__(self) -> None:
+        #: The clock and the memory, native; all that a record refers to of its root.
+        self.core = SessionCore()
         self._symbols: dict[str, SymbolSessionData] = {}
         self._lock = threading.RLock()
         self._active_streams: dict[tuple[str, str], bool] = {}
@@ -81,12 +79,12 @@ class SessionData(SessionCore):
                 )
             if self.window is not None:
                 self.clear()
-            self.set_window(window)
+            self.core.set_window(window)
             try:
                 for rec in self._symbols.values():
                     self._bind(rec)
             except BaseException:
-                self.set_window(None)
+                self.core.set_window(None)
                 raise
             self._is_active = True
 
@@ -107,13 +105,13 @@ class SessionData(SessionCore):
             raise SessionStateError("advance", "not begun", "call root.begin(window) first")
         if now_ns < self.now_ns:
             raise TimeError(to_iso(now_ns), f"the session's clock is at {to_iso(self.now_ns)}")
-        self.set_clock(now_ns)
+        self.core.set_clock(now_ns)
 
     def end(self) -> None:
         """End the day: its clock moves to the close. Data stays readable until :meth:`clear`."""
         with self._lock:
             if self.window is not None:
-                self.set_clock(max(self.now_ns, self.window.close_ns))
+                self.core.set_clock(max(self.now_ns, self.window.close_ns))
             self._is_active = False
 
     def clear(self) -> None:
@@ -126,8 +124,19 @@ class SessionData(SessionCore):
             self._latest = {}
             self._active_streams = {}
             self._is_active = False
-            self.set_window(None)
+            self.core.set_window(None)
             self.data_arrival_event.clear()
+
+    @property
+    def window(self) -> SessionWindow | None:
+        """The day, from :meth:`begin` to :meth:`clear`; None when there is none."""
+        window: SessionWindow | None = self.core.window
+        return window
+
+    @property
+    def now_ns(self) -> int:
+        """The session's clock, nanoseconds UTC; 0 when there is no day."""
+        return self.core.now_ns
 
     @property
     def session_active(self) -> bool:
@@ -203,7 +212,7 @@ class SessionData(SessionCore):
         if n_reserve is None:
             n_slots = self.window.grid(rec.base_interval).n_slots
             n_reserve = n_slots if rec.meets_session_config_requirements else 0
-        rec.core.bind(self, n_reserve, n_reserve > 0)
+        rec.core.bind(self.core, n_reserve, n_reserve > 0)
 
     def remove_symbol(self, symbol: str) -> bool:
         """Remove a record and all that belongs to it; False when there is none.
@@ -271,40 +280,27 @@ class SessionData(SessionCore):
         SessionStateError
             Before :meth:`begin`.
         """
-        with self._lock:
-            provisioned = symbol not in self._symbols
-            rec = self._provision(symbol, interval, "add_bar")
-            try:
-                rec.add_bar(interval, bar)
-            except BaseException:
-                if provisioned:
-                    self.remove_symbol(symbol)
-                raise
-        self.data_arrival_event.set()
-        return rec
+        return self._store("add_bar", symbol, interval, SymbolSessionData.add_bar, interval, bar)
 
     def add_quote(self, symbol: str, quote: QuoteData) -> SymbolSessionData:
         """Store one quote, provisioning an adhoc record for an unknown symbol."""
-        with self._lock:
-            rec = self._provision(symbol, "1m", "add_quote")
-            rec.add_quote(quote)
-        self.data_arrival_event.set()
-        return rec
+        return self._store("add_quote", symbol, "1m", SymbolSessionData.add_quote, quote)
 
     def add_tick(self, symbol: str, tick: TickData) -> SymbolSessionData:
         """Store one trade, provisioning an adhoc record for an unknown symbol."""
-        with self._lock:
-            rec = self._provision(symbol, "1m", "add_tick")
-            rec.add_tick(tick)
-        self.data_arrival_event.set()
-        return rec
+        return self._store("add_tick", symbol, "1m", SymbolSessionData.add_tick, tick)
 
-    def _provision(self, symbol: str, base_interval: str, call: str) -> SymbolSessionData:
-        if self.window is None:
-            raise SessionStateError(call, "not begun", "call root.begin(window) first")
-        rec = self._symbols.get(symbol)
-        if rec is None:
-            rec = self.register_symbol_data(
+    def _store(
+        self, call: str, symbol: str, base_interval: str, store: Callable[..., None], *values: Any
+    ) -> SymbolSessionData:
+        received = values[-1].symbol
+        if received and received != symbol:
+            raise ArgumentError(call, f"data of {received}", f"data of {symbol}")
+        with self._lock:
+            if self.window is None:
+                raise SessionStateError(call, "not begun", "call root.begin(window) first")
+            held = self._symbols.get(symbol)
+            rec = held or self.register_symbol_data(
                 SymbolSessionData(
                     symbol,
                     base_interval=base_interval,
@@ -313,6 +309,13 @@ class SessionData(SessionCore):
                     added_at=to_datetime(self.now_ns),
                 )
             )
+            try:
+                store(rec, *values)
+            except BaseException:
+                if held is None:
+                    self.remove_symbol(symbol)
+                raise
+        self.data_arrival_event.set()
         return rec
 
     def set_quality(self, symbol: str, interval: str, value: float) -> None:
@@ -323,26 +326,26 @@ class SessionData(SessionCore):
         """Store gaps of a historical series, or reasons of a live one's; see the record."""
         self[symbol].set_gaps(interval, gaps)
 
-    def latest(self, field: str, name: str) -> npt.NDArray[np.float64]:
+    def latest(self, field: str, interval: str) -> npt.NDArray[np.float64]:
         """The newest value of a field over all records, in their order; NaN where there is none.
 
         Parameters
         ----------
         field : str
             ``open``, ``high``, ``low``, ``close`` or ``volume``.
-        name : str
-            The interval.
+        interval : str
 
         Returns
         -------
         numpy.ndarray
             float64, shape (len(root),). A copy.
         """
-        held = self._latest.get(name)
-        if held is None or held[0] != self._n_changes:
-            key = interval(name).name
+        held = self._latest.get(interval)
+        # A record without the series may have got it since.
+        if held is None or held[0] != self._n_changes or None in held[1]:
+            key = parse_interval(interval).name
             held = (self._n_changes, [rec.bars.get(key) for rec in self])
-            self._latest[name] = held
+            self._latest[interval] = held
         return latest_of(held[1], field)
 
     # Streams and arrivals

@@ -19,7 +19,7 @@ from openbell._native.engine import SymbolEngine
 from openbell._native.events import EventRing
 from openbell._native.values import BarData
 from openbell.bars import BarIntervalData, BarSequence, refuse_live
-from openbell.errors import ArgumentError, IntervalError, ProvenanceError
+from openbell.errors import ArgumentError, BarRefused, IntervalError, ProvenanceError
 from openbell.events import EventSequence, QuoteData, TickData
 from openbell.gaps import GapInfo
 from openbell.intervals import fold_sources, interval
@@ -159,14 +159,16 @@ class SymbolSessionData(SymbolEngine):
         self._noted_quality: dict[str, float] = {}
         self._quotes: EventRing | None = None
         self._ticks: EventRing | None = None
-        self._collect_series()
+        self._collect_series([base, *sources])
         self._is_loaded = False
         self.is_loaded = is_loaded
 
-    def _collect_series(self) -> None:
+    def _collect_series(self, names: Iterable[str]) -> None:
         held = self.bars
-        names = sorted(self.core.names, key=interval)
-        self.bars = {n: held.get(n) or BarIntervalData(self.core, n) for n in names}
+        self.bars = {
+            name: held[name] if name in held else BarIntervalData(self.core, name)
+            for name in sorted(names, key=interval)
+        }
 
     # What the record is
 
@@ -216,12 +218,14 @@ class SymbolSessionData(SymbolEngine):
         """
         base = interval(base_interval)
         derived = {interval(name) for name in derived_intervals}
-        direct = {interval(name) for name in (*self.core.names, *written)} - {base}
+        direct = {interval(name) for name in (*self.bars, *written)} - {base}
         derived |= {item for item in direct if base.divides(item)}
         sources: dict[str, str | None] = dict(fold_sources(base.name, map(str, derived)))
         sources.update({item.name: None for item in sorted(direct - derived)})
         self.core.link(base.name, sources)
-        self._collect_series()
+        self._collect_series([base.name, *sources])
+        for item in (base, *derived):
+            self._noted_quality.pop(item.name, None)
 
     # Bars, as the specification names them
 
@@ -237,12 +241,20 @@ class SymbolSessionData(SymbolEngine):
             When the bar cannot be stored; it is counted in ``rejected``.
         """
         item = interval(name)
-        if item.name not in self.bars:
-            base = interval(self.base_interval)
+        held, base, derived = self.bars, interval(self.base_interval), self.derived_intervals
+        self.core.require_attached("add_bar")
+        if item.name not in held:
             if item < base and not item.divides(base):
                 raise IntervalError(item.name, f"does not divide the record's base {base}")
-            self.set_intervals(min(item, base).name, self.derived_intervals, written=[item.name])
-        self.write(item.name, bar.ts_ns, bar.open, bar.high, bar.low, bar.close, bar.volume)
+            self.set_intervals(min(item, base).name, derived, written=[item.name])
+        try:
+            self.write(item.name, bar.ts_ns, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        except BarRefused:
+            # Neither a base nor a series of no bars stays behind; a derived one has bars to show.
+            if item.name not in held and not self.bars[item.name].derived:
+                self.bars = held
+                self.set_intervals(base.name, derived)
+            raise
 
     def get_latest_bar(self, name: str | None = None) -> BarData | None:
         """The newest closed bar of an interval (the base when None), or None."""
@@ -315,13 +327,14 @@ class SymbolSessionData(SymbolEngine):
         SessionStateError
             For a series the engine counts itself.
         """
-        series = self.bars.get(interval(name).name)
-        if series is None or name in self.historical_bars:
-            self.historical_quality[name] = value
+        key = interval(name).name
+        series = self.bars.get(key)
+        if series is None or key in self.historical_bars:
+            self.historical_quality[key] = value
         elif series.is_base or series.derived:
             refuse_live("set_quality", series)
         else:
-            self._noted_quality[series.interval] = value
+            self._noted_quality[key] = value
 
     def set_gaps(self, name: str, gaps: Sequence[GapInfo]) -> None:
         """Store the gaps of a historical series, or attach reasons to those of a live one.
@@ -331,9 +344,10 @@ class SymbolSessionData(SymbolEngine):
         SessionStateError
             When a live series has no such gap: the engine counts them itself.
         """
-        series = self.bars.get(interval(name).name)
-        if series is None or name in self.historical_bars:
-            self.historical_gaps[name] = list(gaps)
+        key = interval(name).name
+        series = self.bars.get(key)
+        if series is None or key in self.historical_bars:
+            self.historical_gaps[key] = list(gaps)
             return
         counted = {(gap.start_time, gap.bar_count) for gap in series.gaps}
         if any((gap.start_time, gap.bar_count) not in counted for gap in gaps):

@@ -1,3 +1,1 @@
-from openbell.schema import BarArray
-
-def last_of_each(bars: BarArray) -> BarArray: ...
+"""Whole blocks of base bars. Nothing in it is for Python."""

@@ -96,28 +96,33 @@ cdef inline int count_base(SymbolState* s, const Bar* row, int64_t end_ns) excep
     return 0
 
 
-cdef inline int append_quick(SymbolState* s, const Bar* bar) except -1:
+cdef inline int append_quick(SymbolState* s, int64_t ts_ns, double open, double high,
+                             double low, double close, double volume) except -1:
     """Append a sound bar that lies ahead in the running segment: 1 if done, 0 if not that simple."""
     cdef SeriesState* base = s.base
     cdef Bar* row
     cdef int64_t end_ns
-    if bar.timestamp != s.next_ts:
-        if s.next_ts == INT64_MIN or bar.timestamp < s.next_ts or bar.timestamp > s.last_quick_ns:
+    if not is_sound(open, high, low, close, volume):
+        return 0
+    if ts_ns != s.next_ts:
+        if s.next_ts == INT64_MIN or ts_ns < s.next_ts or ts_ns > s.last_quick_ns:
             return 0
-        if (bar.timestamp - s.next_ts) % s.step_ns:
-            return 0
-        if not is_sound(bar.open, bar.high, bar.low, bar.close, bar.volume):
+        if (ts_ns - s.next_ts) % s.step_ns:
             return 0
         base.n_gaps += 1
-        (<Core>s.core).close_due(bar.timestamp)
-    elif (not is_sound(bar.open, bar.high, bar.low, bar.close, bar.volume)
-          or bar.timestamp == INT64_MIN):
-        # INT64_MIN (a NaT, say) is what `next_ts` holds when nothing may take this path.
+        (<Core>s.core).close_due(ts_ns)
+    elif ts_ns == INT64_MIN:
+        # A NaT, say: it is what `next_ts` holds when nothing may take this path.
         return 0
     row = base.rows + base.n
-    row[0] = bar[0]
+    row.timestamp = ts_ns
+    row.open = open
+    row.high = high
+    row.low = low
+    row.close = close
+    row.volume = volume
     base.n += 1
-    end_ns = bar.timestamp + s.step_ns
+    end_ns = ts_ns + s.step_ns
     s.next_ts = end_ns if end_ns <= s.last_quick_ns and base.n < base.room else INT64_MIN
     count_base(s, row, end_ns)
     return 1

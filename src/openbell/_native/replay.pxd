@@ -11,6 +11,7 @@ cdef enum:
 
 cdef class ReplayCursor:
     cdef readonly SessionCore root
+    cdef object window
     cdef readonly int64_t ts_ns
     cdef readonly int64_t n_bars
     cdef readonly bint skip_incomplete
@@ -32,9 +33,10 @@ cdef class ReplayCursor:
 
     cdef int fill_block(self) except -1
     cdef int64_t next_waiting(self) noexcept
-    cdef int admit(self, int64_t first, int64_t last) except -1
+    cdef int64_t admit(self, int64_t first, int64_t last) except -1
     cdef int64_t next_closing(self) except? -1
     cdef int fire(self, int64_t ts_ns) except -1
+    cdef int64_t next_data(self) except -1
     cpdef bint step(self) except -1
 
 

@@ -51,7 +51,7 @@ cdef struct SeriesState:
     SeriesState* source          # what it folds from; NULL when it arrives
     int32_t has_written          # a folded series with rows of n_base 0, written directly
     int32_t touched              # within one refold: a closed row changed
-    int64_t mark                 # within one fold of a block: rows before it
+    int64_t mark                 # within one fold of a block: where it has changed
     int32_t index                # place in the Core's lists
     void* memory                 # what to free
 
