@@ -1,0 +1,176 @@
+"""One place to ask for data: several sources, in order of preference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date as Date
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from openbell.clock import SessionWindow, TimeManager
+from openbell.errors import DataSourceError
+from openbell.intervals import interval as parse_interval
+from openbell.schema import BAR_DTYPE, BarArray
+from openbell.sources.parquet import ParquetSource
+from openbell.sources.protocol import DataSource
+from openbell.sources.synthetic import SyntheticSource
+
+if TYPE_CHECKING:
+    from openbell.config import SessionConfig
+
+__all__ = ["DataManager"]
+
+_NOT_YET = ("alpaca", "schwab")
+
+
+class DataManager:
+    """Gives each symbol's bars from the first source that has the symbol.
+
+    Parameters
+    ----------
+    sources : sequence of DataSource
+        In order of preference.
+    time_manager : TimeManager
+        Tells the window of a date.
+
+    Attributes
+    ----------
+    sources : tuple of DataSource
+    time_manager : TimeManager
+
+    Raises
+    ------
+    DataSourceError
+        When there is no source.
+    """
+
+    def __init__(self, sources: Sequence[DataSource], time_manager: TimeManager) -> None:
+        if not sources:
+            raise DataSourceError("", "no data source is given; name at least one")
+        self.sources = tuple(sources)
+        self.time_manager = time_manager
+        self._source_of: dict[str, DataSource] = {}
+
+    @classmethod
+    def from_config(
+        cls, config: SessionConfig, time_manager: TimeManager | None = None
+    ) -> DataManager:
+        """Build the sources that a configuration's ``[data]`` table names, in its order.
+
+        Raises
+        ------
+        DataSourceError
+            When a source is unknown or not available in this version, or lacks its place.
+        """
+        session = config.session
+        clock = time_manager or TimeManager(
+            session.exchange, hours=session.hours, anchor=session.anchor
+        )
+        return cls([_make_source(name, config) for name in config.data.sources], clock)
+
+    def source_of(self, symbol: str) -> DataSource | None:
+        """Return the first source that has the symbol, or None. Remembered once found."""
+        found = self._source_of.get(symbol)
+        if found is None:
+            found = next((s for s in self.sources if s.has_symbol(symbol)), None)
+            if found is not None:
+                self._source_of[symbol] = found
+        return found
+
+    def available_intervals(self, symbol: str) -> list[str]:
+        """Intervals that the symbol's source holds, finest first; empty for an unknown symbol."""
+        source = self.source_of(symbol)
+        return source.intervals(symbol) if source is not None else []
+
+    def available_dates(self, symbol: str, interval: str) -> tuple[Date, Date] | None:
+        """First and last date with bars of the symbol, both inclusive, or None."""
+        source = self.source_of(symbol)
+        return source.dates(symbol, _canonical(interval)) if source is not None else None
+
+    def has_data(self, symbol: str, interval: str, date: Date) -> bool:
+        """Whether the symbol's source has any bar of the session date."""
+        source = self.source_of(symbol)
+        return source is not None and source.has_data(symbol, _canonical(interval), date)
+
+    def count(self, symbol: str, interval: str, window: SessionWindow) -> int:
+        """How many bars the symbol has in the window, at most a few too many."""
+        source = self.source_of(symbol)
+        return source.count(symbol, _canonical(interval), window) if source is not None else 0
+
+    def load_historical_bars(
+        self, symbol: str, interval: str, dates: Sequence[Date]
+    ) -> dict[Date, BarArray]:
+        """Load whole sessions of one symbol.
+
+        Returns
+        -------
+        dict of datetime.date to numpy.ndarray
+            ``BAR_DTYPE``, ascending; a date without bars is left out.
+
+        Raises
+        ------
+        CalendarError
+            When a date is not a trading day.
+        DataSourceError
+            When the source cannot read what it has.
+        """
+        source = self.source_of(symbol)
+        name = _canonical(interval)
+        found: dict[Date, BarArray] = {}
+        if source is None:
+            return found
+        for date in dates:
+            bars = source.load(symbol, name, self.time_manager.session_window(date))
+            if len(bars):
+                found[date] = bars
+        return found
+
+    def load_session_bars(
+        self, symbols: Sequence[str], interval: str, window: SessionWindow
+    ) -> Iterator[tuple[str, BarArray]]:
+        """Load one session of many symbols, each source in one pass.
+
+        Yields
+        ------
+        (str, numpy.ndarray)
+            Every symbol once: source by source, within one in the order asked; then those that no
+            source has, with empty arrays.
+        """
+        name = _canonical(interval)
+        by_source: dict[int, list[str]] = {}
+        unknown: list[str] = []
+        for symbol in dict.fromkeys(symbols):
+            source = self.source_of(symbol)
+            if source is None:
+                unknown.append(symbol)
+            else:
+                by_source.setdefault(id(source), []).append(symbol)
+        for source in self.sources:
+            mine = by_source.pop(id(source), [])
+            if mine:
+                yield from source.load_many(mine, name, window)
+        for symbol in unknown:
+            yield symbol, np.empty(0, BAR_DTYPE)
+
+    def __repr__(self) -> str:
+        names = ", ".join(source.name for source in self.sources)
+        return f"<DataManager of {names} on {self.time_manager.calendar}>"
+
+
+def _canonical(interval: str) -> str:
+    return parse_interval(interval).name
+
+
+def _make_source(name: str, config: SessionConfig) -> DataSource:
+    data = config.data
+    if name == "parquet":
+        if not data.parquet:
+            raise DataSourceError(name, "has no place; set [data] parquet = 'path or URI'")
+        return ParquetSource(data.parquet)
+    if name == "synthetic":
+        made = data.synthetic
+        return SyntheticSource(seed=made.seed, fill_rate=made.fill_rate)
+    if name in _NOT_YET:
+        raise DataSourceError(name, "is not available in this version; use 'parquet'")
+    raise DataSourceError(name, "is unknown; expected one of parquet, synthetic")

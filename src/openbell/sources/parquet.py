@@ -1,0 +1,364 @@
+"""The Parquet source: openbell's dataset, or any file or folder of Parquet a user has.
+
+Each file is placed by its path (``interval=``, ``date=``, ``symbol=``) and, where that says
+nothing, by its footer and its labels. Footers are kept, rows are not.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date as Date
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from openbell.clock.window import SessionWindow
+from openbell.errors import DatasetError, IntervalError
+from openbell.intervals import Interval
+from openbell.intervals import interval as parse_interval
+from openbell.schema import NS_PER_DAY, BarArray
+from openbell.sources.dataset import KINDS, Rows
+from openbell.sources.parquet_file import ParquetTable
+
+__all__ = ["ParquetSource", "symbol_of_path"]
+
+_SUFFIXES: Final = (".parquet", ".pq")
+_MAX_FOOTERS: Final = 256
+_SYMBOL_STEM: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}")
+_EPOCH: Final = Date(1970, 1, 1).toordinal()
+
+
+class _Entry(NamedTuple):
+    path: str
+    identity: tuple[int, int]
+    kind: str
+    interval: str | None
+    date: Date | None
+    symbol: str | None
+
+
+class ParquetSource:
+    """Bars, quotes and trades from Parquet files.
+
+    Dataset files (one row group per symbol) are found by name and read by row group. Files of
+    any other shape are read too, whole, which is slower; their dates are those of UTC.
+
+    The folder is listed once, at first use; :meth:`refresh` lists it again.
+
+    Parameters
+    ----------
+    root : str or Path
+        A dataset's folder, another folder with Parquet files at any depth, one file, or a URI
+        that pyarrow knows, such as ``s3://bucket/folder``.
+    n_threads : int, optional
+        Threads that :meth:`load_many` reads with; by default one per core, at most 4.
+    """
+
+    name = "parquet"
+
+    def __init__(self, root: str | Path, *, n_threads: int | None = None) -> None:
+        self.root = str(root)
+        self.n_threads = n_threads or min(4, os.cpu_count() or 1)
+        self._filesystem: Any = None
+        self._series: dict[tuple[str, str], list[_Entry]] | None = None
+        self._tables: OrderedDict[tuple[str, tuple[int, int]], ParquetTable] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def refresh(self) -> None:
+        """Forget the list of files; the next call reads it anew."""
+        with self._lock:
+            self._series = None
+
+    def symbols(self, interval: str | None = None) -> list[str]:
+        """All symbols with bars (of one interval), sorted. Reads every footer."""
+        keys = [interval] if interval is not None else self._intervals()
+        found: set[str] = set()
+        for key in keys:
+            for entry in self._entries("bars", key):
+                found |= self._table(entry).symbols
+        return sorted(found)
+
+    def intervals(self, symbol: str) -> list[str]:
+        """Intervals with bars of the symbol, finest first."""
+        return [name for name in self._intervals() if self._any(symbol, name)]
+
+    def has_symbol(self, symbol: str) -> bool:
+        """Whether any interval has bars of the symbol."""
+        return any(self._any(symbol, name) for name in self._intervals())
+
+    def dates(self, symbol: str, interval: str) -> tuple[Date, Date] | None:
+        """First and last date with bars of the symbol, both inclusive, or None."""
+        entries = self._entries("bars", interval)
+        if all(entry.date is not None for entry in entries):
+            first = next((e.date for e in entries if self._holds(e, symbol)), None)
+            last = next((e.date for e in reversed(entries) if self._holds(e, symbol)), None)
+            return (first, last) if first is not None and last is not None else None
+        days = sorted({d for e in entries for d in self._dates_of(e, symbol)})
+        return (days[0], days[-1]) if days else None
+
+    def has_data(self, symbol: str, interval: str, date: Date) -> bool:
+        """Whether bars of that date are there, by the footers alone where these say it."""
+        return any(
+            date in self._dates_of(entry, symbol)
+            for entry in self._entries("bars", interval)
+            if entry.date in (None, date)
+        )
+
+    def count(self, symbol: str, interval: str, window: SessionWindow) -> int:
+        """How many bars of the symbol the files of the window hold, at most a few too many."""
+        n = 0
+        for table in self._tables_in("bars", interval, window):
+            if not table.is_split:
+                return len(self.load(symbol, interval, window))
+            n += sum(group.n_rows for group in table.groups_of(symbol))
+        return n
+
+    def load(self, symbol: str, interval: str, window: SessionWindow) -> BarArray:
+        """Bars of the symbol whose label lies in the window, ascending.
+
+        Raises
+        ------
+        DatasetError
+            When a file is corrupt or truncated.
+        SchemaError
+            When a file lacks a column, or its timestamps have no zone.
+        """
+        return self._load_one("bars", parse_interval(interval).name, symbol, window)
+
+    def load_many(
+        self, symbols: Sequence[str], interval: str, window: SessionWindow
+    ) -> Iterator[tuple[str, BarArray]]:
+        """The same for many symbols, in the order asked; those without bars give empty arrays.
+
+        One pass over each file, ``n_threads`` row groups at a time. Raises as :meth:`load` does,
+        when the symbol concerned is reached.
+        """
+        tables = self._tables_in("bars", interval, window)
+        if all(table.is_split for table in tables):
+            return self._load_groups(list(symbols), tables, window)
+        return self._load_whole(list(symbols), tables, window)
+
+    def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
+        """Quotes of the symbol made in the window; empty when there are none."""
+        return self._load_one("quotes", "", symbol, window)
+
+    def load_ticks(self, symbol: str, window: SessionWindow) -> BarArray:
+        """Trades of the symbol made in the window; empty when there are none."""
+        return self._load_one("trades", "", symbol, window)
+
+    def _load_one(self, kind: str, interval: str, symbol: str, window: SessionWindow) -> BarArray:
+        parts = [
+            _in_window(table.records(rows), window)
+            for table in self._tables_in(kind, interval, window)
+            if len((rows := table.columns_of(symbol))["timestamp"])
+        ]
+        return _joined(parts, kind)
+
+    def _load_groups(
+        self, symbols: list[str], tables: list[ParquetTable], window: SessionWindow
+    ) -> Iterator[tuple[str, BarArray]]:
+        n_threads = min(self.n_threads, max(1, len(symbols)))
+        # A handle reads for one thread at a time; whoever is free takes one.
+        handles: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        opened = [[table.open() for table in tables] for _ in range(n_threads)]
+        for item in opened:
+            handles.put(item)
+
+        def read(symbol: str) -> BarArray:
+            mine = handles.get()
+            try:
+                parts = [
+                    _in_window(table.records(table.columns_of(symbol, handle)), window)
+                    for table, handle in zip(tables, mine, strict=True)
+                    if symbol in table.by_symbol
+                ]
+            finally:
+                handles.put(mine)
+            return _joined(parts, "bars")
+
+        pool = ThreadPoolExecutor(n_threads, thread_name_prefix="openbell-parquet")
+        waiting: deque[tuple[str, Future[BarArray]]] = deque()
+        try:
+            for symbol in symbols:
+                waiting.append((symbol, pool.submit(read, symbol)))
+                if len(waiting) > 2 * n_threads:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for item in opened:
+                for handle in item:
+                    handle.close()
+
+    def _load_whole(
+        self, symbols: list[str], tables: list[ParquetTable], window: SessionWindow
+    ) -> Iterator[tuple[str, BarArray]]:
+        wanted = set(symbols)
+        parts: dict[str, list[BarArray]] = {}
+        for table in tables:
+            rows_of: dict[str, list[Rows]] = {}
+            handle = table.open()
+            try:
+                for group in table.groups:
+                    if group.symbol is None or group.symbol in wanted:
+                        for symbol, rows in table.read_group(handle, group).items():
+                            if symbol in wanted:
+                                rows_of.setdefault(symbol, []).append(rows)
+            finally:
+                handle.close()
+            for symbol, found in rows_of.items():
+                merged = {role: np.concatenate([r[role] for r in found]) for role in found[0]}
+                parts.setdefault(symbol, []).append(_in_window(table.records(merged), window))
+        for symbol in symbols:
+            yield symbol, _joined(parts.get(symbol, []), "bars")
+
+    def _intervals(self) -> list[str]:
+        names = (interval for kind, interval in self._index() if kind == "bars")
+        return [item.name for item in sorted(parse_interval(name) for name in names)]
+
+    def _entries(self, kind: str, interval: str) -> list[_Entry]:
+        return self._index().get((kind, interval), [])
+
+    def _any(self, symbol: str, interval: str) -> bool:
+        # Newest first: a symbol of today is more often asked for than one of the past.
+        return any(self._holds(e, symbol) for e in reversed(self._entries("bars", interval)))
+
+    def _holds(self, entry: _Entry, symbol: str) -> bool:
+        return symbol in self._table(entry).symbols
+
+    def _dates_of(self, entry: _Entry, symbol: str) -> set[Date]:
+        table = self._table(entry)
+        if entry.date is not None:
+            return {entry.date} if symbol in table.symbols else set()
+        return set(table.utc_dates.get(symbol, ()))
+
+    def _tables_in(self, kind: str, interval: str, window: SessionWindow) -> list[ParquetTable]:
+        first = window.open_ns // NS_PER_DAY + _EPOCH
+        last = (window.close_ns - 1) // NS_PER_DAY + _EPOCH
+        # A session that spans two UTC dates may lie in files cut by another calendar.
+        dates = {window.date, *(Date.fromordinal(d) for d in range(first, last + 1))}
+        found = []
+        for entry in self._entries(kind, interval):
+            if entry.date is None or entry.date in dates:
+                table = self._table(entry)
+                bounds = table.bounds_ns
+                if bounds and bounds[0] < window.close_ns and bounds[1] >= window.open_ns:
+                    found.append(table)
+        return found
+
+    def _table(self, entry: _Entry) -> ParquetTable:
+        key = (entry.path, entry.identity)
+        with self._lock:
+            table = self._tables.get(key)
+            if table is None:
+                table = ParquetTable(
+                    entry.path, entry.kind, filesystem=self._filesystem, symbol=entry.symbol
+                )
+                self._tables[key] = table
+                if len(self._tables) > _MAX_FOOTERS:
+                    self._tables.popitem(last=False)
+            else:
+                self._tables.move_to_end(key)
+        return table
+
+    def _index(self) -> dict[tuple[str, str], list[_Entry]]:
+        with self._lock:
+            if self._series is None:
+                series: dict[tuple[str, str], list[_Entry]] = {}
+                for entry in self._list():
+                    name = ""
+                    if entry.kind == "bars":
+                        name = entry.interval or self._table(entry).interval()
+                    series.setdefault((entry.kind, name), []).append(entry)
+                for entries in series.values():
+                    entries.sort(key=lambda e: (e.date or Date.min, e.path))
+                self._series = series
+            return self._series
+
+    def _list(self) -> Iterator[_Entry]:
+        from pyarrow import fs
+
+        if "://" in self.root:
+            self._filesystem, base = fs.FileSystem.from_uri(self.root)
+        else:
+            self._filesystem, base = fs.LocalFileSystem(), str(Path(self.root).absolute())
+        top = self._filesystem.get_file_info(base)
+        if top.type == fs.FileType.NotFound:
+            raise DatasetError(self.root, "no such file or folder")
+        if top.type == fs.FileType.File:
+            yield _entry(top, PurePosixPath(Path(top.path).name))
+            return
+        found = False
+        for info in self._filesystem.get_file_info(fs.FileSelector(base, recursive=True)):
+            inside = PurePosixPath(Path(info.path).relative_to(base).as_posix())
+            hidden = any(part.startswith((".", "_")) for part in inside.parts)
+            if info.is_file and not hidden and inside.suffix.lower() in _SUFFIXES:
+                found = True
+                yield _entry(info, inside)
+        if not found:
+            raise DatasetError(self.root, "holds no Parquet file")
+
+
+def symbol_of_path(path: PurePosixPath) -> str | None:
+    """Return the symbol that a path names: ``symbol=AAPL/...``, or ``AAPL.parquet`` in capitals."""
+    for part in path.parts:
+        key, _, value = part.partition("=")
+        if key.lower() == "symbol" and value:
+            return value.split(".parquet")[0]
+    stem = path.name.split(".csv")[0] if ".csv" in path.name else path.stem
+    return stem if _SYMBOL_STEM.fullmatch(stem) else None
+
+
+def hive_keys(path: PurePosixPath) -> dict[str, str]:
+    """Return the ``key=value`` parts of a path, keys in lower case."""
+    parts = [*path.parts[:-1], path.stem if path.suffix else path.name]
+    return {k.lower(): v for k, _, v in (p.partition("=") for p in parts) if v}
+
+
+def _entry(info: Any, inside: PurePosixPath) -> _Entry:
+    keys = hive_keys(inside)
+    kind = next((p for p in inside.parts[:-1] if p in KINDS), "bars")
+    name: str | None = None
+    date: Date | None = None
+    try:
+        if "interval" in keys:
+            name = Interval.from_alias(keys["interval"]).name
+        if "date" in keys:
+            date = Date.fromisoformat(keys["date"])
+    except (IntervalError, ValueError) as error:
+        raise DatasetError(info.path, f"its path says so, but: {error}") from None
+    identity = (int(info.mtime_ns or 0), int(info.size or 0))
+    return _Entry(info.path, identity, kind, name, date, symbol_of_path(inside))
+
+
+def _in_window(records: BarArray, window: SessionWindow) -> BarArray:
+    ts = records["timestamp"]
+    parts = []
+    for opened, closed in window.segments:
+        low, high = np.searchsorted(ts, (opened, closed))
+        parts.append(records[low:high])
+    return _joined(parts, "", records.dtype)
+
+
+def _joined(parts: Sequence[BarArray], kind: str, dtype: np.dtype[Any] | None = None) -> BarArray:
+    dtype = dtype or KINDS[kind]
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return np.empty(0, dtype)
+    # Structured concatenation copies field by field; bytes go sixteen times as fast.
+    raw = np.dtype((np.void, dtype.itemsize))
+    joined = np.concatenate([p.view(raw) for p in parts]).view(dtype)
+    if (np.diff(joined["timestamp"]) < 0).any():
+        joined = joined[np.argsort(joined["timestamp"], kind="stable")]
+    return joined
