@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["replacing"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing; give it that name when the block ends well.
+
+    When the block raises, the unfinished file is deleted and `path` is as it was.
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    # Exclusive creation instead of tempfile: the usual permissions, not private ones.
+    with open(unfinished, "xb") as file:
+        try:
+            yield file
+        except BaseException:
+            file.close()
+            unfinished.unlink()
+            raise
+    os.replace(unfinished, target)
