@@ -1,0 +1,94 @@
+"""Where the commands print: results to stdout, progress and warnings to stderr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+__all__ = ["Told", "counted", "output", "seconds", "stages", "warn"]
+
+#: Tells how far a stage has come: its name, how much is done, how much there is.
+Told = Callable[[str, int, int], None]
+
+# What a pipe or a file gets; a terminal says its own width.
+_PLAIN_WIDTH: Final = 120
+_SECONDS_BEFORE_THE_FIRST: Final = 0.3
+_SECONDS_BETWEEN_REDRAWS: Final = 0.1
+
+
+def output() -> Console:
+    """Console on stdout; wide and plain when that is no terminal."""
+    return _console(stderr=False)
+
+
+def warn(message: str) -> None:
+    """Print one line on stderr."""
+    _console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a count with its noun: ``1 file``, ``1,200 files``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def seconds(duration: float) -> str:
+    """Return a duration as people read it: ``0.4 ms``, ``82 ms``, ``3.1 s``."""
+    if duration >= 0.9995:
+        return f"{duration:.1f} s"
+    return f"{duration * 1e3:.{0 if duration >= 0.00995 else 1}f} ms"
+
+
+@contextmanager
+def stages() -> Iterator[Told | None]:
+    """Show a progress bar per stage on stderr while the block runs.
+
+    Yields
+    ------
+    callable or None
+        Takes a stage's name, how much is done and how much there is; cheap enough for each slice.
+        None when stderr is no terminal: there is nobody to tell.
+    """
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    tasks: dict[str, TaskID] = {}
+    # What is done at once needs no bar.
+    redraw_at = monotonic() + _SECONDS_BEFORE_THE_FIRST
+
+    def told(stage: str, done: int, total: int) -> None:
+        nonlocal redraw_at
+        now = monotonic()
+        if now < redraw_at and not (done >= total and stage in tasks):
+            return
+        redraw_at = now + _SECONDS_BETWEEN_REDRAWS
+        if stage not in tasks:
+            bars.start()
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    try:
+        yield told
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PLAIN_WIDTH
+    return console

@@ -1,0 +1,85 @@
+"""``openbell demo``: the whole way of a session, on synthetic data."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Final
+
+import typer
+
+from openbell.cli.console import output, seconds
+from openbell.cli.replay import print_day, run_days, write_csv, write_json
+
+__all__ = ["demo"]
+
+_DATE: Final = date(2025, 7, 2)
+_N_SYMBOLS: Final = 20
+_CONFIG: Final = """\
+# Written by `openbell demo`. Change it, then: openbell replay session.toml
+[session]
+name = "demo"
+exchange = "XNYS"
+mode = "backtest"
+start_date = {date}
+end_date = {date}
+symbols = {symbols}
+streams = ["1s", "5s", "1m", "5m", "15m", "1h"]
+
+[data]
+sources = ["parquet"]
+parquet = "data"
+
+[export]
+csv_interval = "1m"
+"""
+
+
+def demo(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", file_okay=False, help="Where to write; made when absent."),
+    ] = Path("openbell-demo"),
+) -> None:
+    """Replay a synthetic session, show and export it."""
+    from openbell.export import validate_session_dump
+    from openbell.lifecycle import open_session
+    from openbell.sources import synthetic_symbols, write_sample
+
+    console = output()
+    folder.mkdir(parents=True, exist_ok=True)
+    config, dump, log = (folder / name for name in ("session.toml", "session.json", "session.csv"))
+
+    started = perf_counter()
+    symbols = synthetic_symbols(_N_SYMBOLS)
+    write_sample(folder / "data", symbols, [_DATE])
+    listed = ", ".join(f'"{symbol}"' for symbol in symbols)
+    config.write_text(_CONFIG.format(date=_DATE, symbols=f"[{listed}]"), encoding="utf-8")
+    console.print(
+        f"synthetic 1s bars of {len(symbols)} symbols written in"
+        f" {seconds(perf_counter() - started)}\n",
+        highlight=False,
+    )
+
+    session = open_session(config)
+    for day in run_days(session, is_told=False):
+        print_day(console, session.root, day)
+        started = perf_counter()
+        write_json(session, dump)
+        write_csv(session, log)
+        took = seconds(perf_counter() - started)
+    violations = validate_session_dump(dump)
+    for violation in violations:
+        console.print(str(violation), markup=False, highlight=False, soft_wrap=True)
+    verdict = f"{len(violations)} rules broken" if violations else "the dump keeps every rule"
+    console.print(f"exported in {took}; {verdict}\n", highlight=False)
+
+    places = {
+        "dataset": folder / "data", "config": config, "whole session": dump, "session log": log,
+    }  # fmt: skip
+    for what, path in places.items():
+        console.print(f"{what:>14}  {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nNext: [bold]openbell show {dump} --symbol {symbols[0]}[/]", soft_wrap=True)
+    if violations:
+        raise typer.Exit(1)

@@ -1,0 +1,174 @@
+"""``openbell show``: a dump or a dataset on the terminal."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from openbell.cli.console import counted, output
+from openbell.cli.tables import plain_table, price, rows_of_dump, session_table
+from openbell.errors import DatasetError, DumpError, UnknownSymbolError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["show"]
+
+_KINDS: Final = ("bars", "quotes", "trades")
+
+
+def show(
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DUMP|DATASET", exists=True, readable=True, help="A file, or a folder."
+        ),
+    ],
+    symbol: Annotated[
+        str | None, typer.Option(help="Show this symbol with its gaps and last bars.")
+    ] = None,
+    bars: Annotated[int, typer.Option(min=0, help="With --symbol: how many last bars.")] = 5,
+    gaps: Annotated[int, typer.Option(min=0, help="With --symbol: how many longest gaps.")] = 5,
+) -> None:
+    """Show a dump or a dataset."""
+    console = output()
+    if what.is_dir():
+        _show_dataset(console, what, symbol)
+        return
+    from openbell.export.load import read_dump
+
+    # Symbols are decoded one by one: the rows of all of them need not fit into memory.
+    session, symbols = read_dump(what)
+    tree = None if symbol is None else _find(symbol, symbols)
+    try:
+        if tree is not None:
+            _print_session_line(console, session)
+            _show_symbol(console, tree, bars, gaps)
+        else:
+            rows = rows_of_dump(symbols)
+            _print_session_line(console, session, counted(len(rows), "symbol"))
+            console.print(session_table(console, rows))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise DumpError(what, [f"{problem}; `openbell validate` tells more"]) from error
+
+
+def _print_session_line(console: Console, session: Mapping[str, Any], more: str = "") -> None:
+    if session["date"] is None:
+        console.print(f"no session  {more}", highlight=False)
+        return
+    opened, closed, now = (_clock(session[key]) for key in ("open", "close", "now"))
+    console.print(
+        f"[bold]{session['date']}[/] {session.get('calendar') or ''}"
+        f"  {opened} to {closed} UTC  now {now}  {more}".rstrip(),
+        highlight=False,
+    )
+
+
+def _clock(text: str | None) -> str:
+    return "-" if text is None else f"{datetime.fromisoformat(text):%H:%M:%S}"
+
+
+def _find(symbol: str, symbols: Iterator[tuple[str, Any]]) -> Any:
+    known = []
+    for name, tree in symbols:
+        if name == symbol:
+            return tree
+        known.append(name)
+    raise UnknownSymbolError(symbol, sorted(known))
+
+
+def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps: int) -> None:
+    console.print(session_table(console, rows_of_dump([(tree["symbol"], tree)])))
+    flags = ", ".join(f"{name} {value}" for name, value in tree["metadata"].items())
+    console.print(f"\nprovenance: loaded {tree['is_loaded']}, {flags}", highlight=False)
+    if tree["rejected"]:
+        refused = ", ".join(f"{reason} {n:,}" for reason, n in tree["rejected"].items())
+        console.print(f"refused: {refused}", highlight=False)
+
+    gaps = plain_table("interval", "from", "to", "missing", "reason")
+    bars = plain_table("interval", "start", "open", "high", "low", "close", "volume")
+    for name, series in tree["session"]["data"].items():
+        for gap in _longest(series["gaps"]["ranges"], n_gaps):
+            first, last = _clock(gap["start_time"]), _clock(gap["end_time"])
+            gaps.add_row(name, first, last, f"{gap['bar_count']:,}", gap["reason"])
+        for row in series.get("data", [])[-n_bars:] if n_bars else ():
+            cells = dict(zip(series["columns"], row, strict=True))
+            prices = [price(cells[key]) for key in ("open", "high", "low", "close")]
+            volume = "-" if cells["volume"] is None else f"{cells['volume']:,.10g}"
+            bars.add_row(name, _clock(cells["timestamp"]), *prices, volume)
+    if gaps.row_count:
+        console.print("\nlongest gaps (first and last missing bar, UTC)")
+        console.print(gaps)
+    if bars.row_count:
+        console.print("\nlast bars (start, UTC)")
+        console.print(bars)
+
+
+def _longest(gaps: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    # In their order in the day; of equal length, the earlier ones.
+    kept = heapq.nsmallest(n, range(len(gaps)), key=lambda k: (-gaps[k]["bar_count"], k))
+    return [gaps[k] for k in sorted(kept)]
+
+
+def _show_dataset(console: Console, folder: Path, symbol: str | None) -> None:
+    table = plain_table("kind", "interval", "first date", "last date", "dates", "symbols", "rows")
+    known: set[str] = set()
+    for kind, interval, files in _dataset_files(folder):
+        held = [(_date_of(path), _rows_by_symbol(path)) for path in files]
+        known.update(*(rows for _, rows in held))
+        if symbol is not None:
+            held = [(date, {symbol: rows[symbol]}) for date, rows in held if symbol in rows]
+        if not held:
+            continue
+        names = set().union(*(rows for _, rows in held))
+        n_rows = sum(sum(rows.values()) for _, rows in held)
+        dates = [date for date, _ in held]
+        numbers = (f"{n:,}" for n in (len(dates), len(names), n_rows))
+        table.add_row(kind, interval, dates[0], dates[-1], *numbers)
+    if not known:
+        raise DatasetError(folder, "no bars/interval=.../date=....parquet in it; not a dataset")
+    if symbol is not None and symbol not in known:
+        raise UnknownSymbolError(symbol, sorted(known))
+    console.print(f"[bold]{folder}[/]", highlight=False)
+    console.print(table)
+    if symbol is None:
+        console.print(f"\nsymbols: {', '.join(sorted(known))}", highlight=False)
+
+
+def _dataset_files(folder: Path) -> Iterator[tuple[str, str, list[Path]]]:
+    from openbell.intervals import interval
+
+    for kind in _KINDS:
+        below = [p for p in (folder / kind).glob("interval=*") if p.is_dir()]
+        if (folder / kind).is_dir() and kind != "bars":
+            yield kind, "-", sorted((folder / kind).glob("date=*.parquet"))
+        for path in sorted(below, key=lambda p: interval(p.name.partition("=")[2])):
+            yield kind, path.name.partition("=")[2], sorted(path.glob("date=*.parquet"))
+
+
+def _date_of(path: Path) -> str:
+    return path.stem.partition("=")[2]
+
+
+def _rows_by_symbol(path: Path) -> dict[str, int]:
+    # A dataset's file holds one row group per symbol, so its footer tells all.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        footer = pq.read_metadata(path)
+        column = footer.schema.names.index("symbol")
+        rows: dict[str, int] = {}
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            name = str(group.column(column).statistics.min)
+            rows[name] = rows.get(name, 0) + group.num_rows
+    except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise DatasetError(path, f"not a file of a dataset: {error}") from error
+    return rows

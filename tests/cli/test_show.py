@@ -1,0 +1,134 @@
+"""`openbell show` and `openbell validate`, on a dump written by hand and on small datasets."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openbell.schema import BAR_DTYPE, to_ns
+from openbell.sources.dataset import DatasetWriter
+
+
+def test_show_dump_lists_each_symbol_with_what_it_holds(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    code, out, err = run("show", dump_file(dump))
+    assert (code, err) == (0, [])
+    assert "2025-07-02 XNYS  13:30:00 to 20:00:00 UTC  now 13:36:00  1 symbol\n" in out
+    heading, _, row = (line.split() for line in out.splitlines()[1:4])
+    assert heading == "symbol 1m close high low volume quality gaps refused".split()
+    assert row == "RIVN 4 13.495 13.54 13.47 1,000 66.67 1 3".split()
+
+
+def test_show_symbol_lists_gaps_and_last_bars(run: Any, dump: Any, dump_file: Any) -> None:
+    code, out, _ = run("show", dump_file(dump), "--symbol", "RIVN", "--bars", 2)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert "1m 13:32:00 13:33:00 2 unknown".split() in lines
+    assert "1m 13:34:00 13.50 13.51 13.47 13.49 300".split() in lines
+    assert "1m 13:35:00 13.49 13.50 13.49 13.495 400".split() in lines
+    assert not any(line[:2] == ["1m", "13:31:00"] for line in lines)
+    assert "added_by config" in out
+    assert "off_grid 3" in out
+
+
+def test_show_unknown_symbol_returns_2_and_names_the_known(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    code, _, err = run("show", dump_file(dump), "--symbol", "NOPE")
+    assert code == 2
+    assert len(err) == 1
+    assert "NOPE" in err[0]
+    assert "RIVN" in err[0]
+
+
+def test_show_dump_without_rows_still_counts_them(run: Any, dump: Any, dump_file: Any) -> None:
+    series = dump["symbols"]["RIVN"]["session"]["data"]["1m"]
+    del series["data"], series["columns"]
+    code, out, _ = run("show", dump_file(dump))
+    assert code == 0
+    assert out.splitlines()[3].split()[:3] == ["RIVN", "4", "-"]
+
+
+def test_show_dump_with_missing_parts_returns_1(run: Any, dump: Any, dump_file: Any) -> None:
+    del dump["symbols"]["RIVN"]["metadata"]
+    code, _, err = run("show", dump_file(dump))
+    assert code == 1
+    assert len(err) == 1
+    assert "metadata" in err[0]
+
+
+def test_validate_dump_that_keeps_the_rules_returns_0(run: Any, dump: Any, dump_file: Any) -> None:
+    path = dump_file(dump)
+    assert run("validate", path) == (0, f"{path}: all rules kept\n", [])
+
+
+def test_validate_broken_rules_returns_1_with_a_line_each(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    rivn = dump["symbols"]["RIVN"]
+    rivn["session"]["high"] = 14.0
+    rivn["metadata"]["meets_session_config_requirements"] = False
+    code, out, err = run("validate", dump_file(dump))
+    assert (code, err) == (1, [])
+    lines = out.splitlines()
+    assert any("session_high" in line for line in lines)
+    assert any("provenance" in line for line in lines)
+    assert all("RIVN" in line for line in lines)
+
+
+def bars(day: date, n: int) -> np.ndarray[Any, np.dtype[np.void]]:
+    rows = np.zeros(n, BAR_DTYPE)
+    rows["timestamp"] = to_ns(f"{day}T13:30:00+00:00") + np.arange(n) * 60_000_000_000
+    for name in ("open", "high", "low", "close"):
+        rows[name] = 10.0
+    rows["volume"] = 1.0
+    return rows
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    writer = DatasetWriter(tmp_path / "data", calendar="XNYS", timezone="America/New_York")
+    first, second = date(2025, 7, 1), date(2025, 7, 2)
+    writer.write(first, {"AAPL": bars(first, 3)}, interval="1m")
+    writer.write(second, {"AAPL": bars(second, 4), "RIVN": bars(second, 5)}, interval="1m")
+    return writer.root
+
+
+def test_show_dataset_sums_each_interval(run: Any, dataset: Path) -> None:
+    code, out, err = run("show", dataset)
+    assert (code, err) == (0, [])
+    assert "bars 1m 2025-07-01 2025-07-02 2 2 12".split() in [s.split() for s in out.splitlines()]
+    assert "symbols: AAPL, RIVN" in out
+
+
+def test_show_dataset_symbol_counts_its_own_rows(run: Any, dataset: Path) -> None:
+    code, out, _ = run("show", dataset, "--symbol", "RIVN")
+    assert code == 0
+    assert "bars 1m 2025-07-02 2025-07-02 1 1 5".split() in [s.split() for s in out.splitlines()]
+
+
+def test_show_dataset_unknown_symbol_returns_2(run: Any, dataset: Path) -> None:
+    code, _, err = run("show", dataset, "--symbol", "NOPE")
+    assert code == 2
+    assert len(err) == 1
+
+
+def test_show_folder_that_is_no_dataset_returns_1(run: Any, tmp_path: Path) -> None:
+    code, _, err = run("show", tmp_path)
+    assert code == 1
+    assert len(err) == 1
+    assert "not a dataset" in err[0]
+
+
+def test_show_corrupt_dataset_file_returns_1_and_names_it(run: Any, dataset: Path) -> None:
+    path = dataset / "bars" / "interval=1m" / "date=2025-07-02.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    code, _, err = run("show", dataset)
+    assert code == 1
+    assert len(err) == 1
+    assert path.name in err[0]
