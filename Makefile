@@ -63,8 +63,7 @@ $(BIN)/python:
 		echo "no Python >= 3.11 with venv and its C headers found; name one: make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The tools of the build are installed first and used as they are, so that later builds find
-# the generated C up to date.
+# The tools of the build are installed and used as they are: later builds need them too.
 $(INSTALLED): pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -c 'import tomllib; build = tomllib.load(open("pyproject.toml", "rb"))["build-system"]; \
 		print(*build["requires"], sep="\n")' > $(VENV)/build-requires.txt
@@ -72,6 +71,8 @@ $(INSTALLED): pyproject.toml setup.py | $(BIN)/python
 	$(PIP) install --quiet --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+# The installation has built everything; only what changed after it is built here.
 $(BUILT): $(INSTALLED) $(NATIVE)
-	$(BIN)/python setup.py --quiet build_ext --inplace
+	@test -z "$$(find $(NATIVE) -newer $(INSTALLED))" || \
+		{ set -x; $(BIN)/python setup.py --quiet build_ext --inplace; }
 	@touch $@

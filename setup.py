@@ -11,7 +11,9 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = ("arena", "rings", "core", "block", "engine", "values", "series", "events", "replay")
+MODULES = (
+    "arena", "rings", "core", "block", "engine", "values", "series", "events", "replay", "columns",
+)  # fmt: skip
 
 debug = os.environ.get("OPENBELL_DEBUG") == "1"
 sanitize = os.environ.get("OPENBELL_SANITIZE") == "1"

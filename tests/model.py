@@ -1,7 +1,7 @@
 """A plain reference of one record: every rule of the engine, none of its cleverness.
 
-Keeps the bars it accepted in a dict and works everything out anew at each read. It judges
-the engine, so it shares nothing with it but the names of refusals.
+Keeps the bars it accepted in a dict and works everything out anew after each change. It
+judges the engine, so it shares nothing with it but the names of refusals.
 """
 
 from __future__ import annotations
@@ -103,10 +103,12 @@ class RecordModel:
         self.capacity = capacity
         self.clock = segments[0][0]
         self.bars: dict[int, tuple[float, float, float, float, float]] = {}
+        self.newest = -1
         self.rejected: dict[str, int] = {}
         self.n_duplicate = 0
         self.n_corrected = 0
         self.n_late = 0
+        self._folded: dict[str, dict[int, Row]] = {}
         self._n_held = dict.fromkeys(self.intervals, 0)
         self._n_evicted = dict.fromkeys(self.intervals, 0)
 
@@ -131,6 +133,7 @@ class RecordModel:
     def advance(self, now_ns: int) -> None:
         """Move the session's clock, never back."""
         self.clock = max(self.clock, now_ns)
+        self._folded = {}
         self._let_go()
 
     def _why_not(self, ts: int, slot: int | None, values: tuple[float, ...]) -> str | None:
@@ -149,7 +152,8 @@ class RecordModel:
         return None if ts == self._starts[self.base][slot] else "off_grid"
 
     def _take(self, slot: int, values: tuple[float, float, float, float, float]) -> str:
-        if self.capacity and self._is_behind(slot):
+        behind = self._is_behind(slot)
+        if self.capacity and behind:
             # Room is made in every series before the place is sought.
             for name in self.intervals:
                 self._make_room(name)
@@ -159,21 +163,23 @@ class RecordModel:
         if held == values:
             self.n_duplicate += 1
             return "duplicate"
-        if any(self._is_beyond_repair(name, slot) for name in self.derived):
+        if behind and any(self._is_beyond_repair(name, slot) for name in self.derived):
             return "evicted"
         outcome = "appended"
         if held is not None:
             self.n_corrected += 1
             outcome = "corrected"
-        elif self.bars and slot < max(self.bars):
+        elif slot < self.newest:
             self.n_late += 1
             outcome = "late"
         self.bars[slot] = values
+        self.newest = max(self.newest, slot)
+        self._folded = {}
         return outcome
 
     def _is_behind(self, slot: int) -> bool:
         # Not simply the next: at or before the newest bar, or in a bucket the clock has closed.
-        if self.bars and slot <= max(self.bars):
+        if slot <= self.newest:
             return True
         ts = self._starts[self.base][slot]
         return any(
@@ -226,7 +232,7 @@ class RecordModel:
         """The clock, or the end of the newest base bar when that is later."""
         if not self.bars:
             return self.clock
-        return max(self.clock, self.slots[self.base][max(self.bars)][1])
+        return max(self.clock, self.slots[self.base][self.newest][1])
 
     def base_rows(self) -> list[Row]:
         """The base bars still held, ascending."""
@@ -308,6 +314,12 @@ class RecordModel:
 
     def _closed(self, interval: str) -> dict[int, Row]:
         # By slot number, ascending.
+        found = self._folded.get(interval)
+        if found is None:
+            found = self._folded[interval] = self._fold(interval)
+        return found
+
+    def _fold(self, interval: str) -> dict[int, Row]:
         if interval == self.base:
             return {slot: self._base_row(slot) for slot in sorted(self.bars)}
         children: dict[int, list[Row]] = {}

@@ -30,7 +30,7 @@ cdef enum:
 
 cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1:
     """Append `n` bars of any order; how many were accepted."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef int64_t n_accepted = 0
     cdef int64_t i = 0
@@ -84,7 +84,7 @@ cdef int64_t append_each(Core core, const Bar* rows, int64_t n) except -1:
 
 cdef int64_t take_run(Core core, const Bar* rows, int64_t n) except -1:
     """Copy and fold the rows up to the first that is not sound, ahead, and in the segment."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef int64_t before = base.n
     cdef Bar* into = base.rows + before
@@ -131,7 +131,7 @@ cdef int64_t take_run(Core core, const Bar* rows, int64_t n) except -1:
 
 cdef int64_t merge_rows(Core core, const Bar* rows, int64_t n) except -1:
     """Sort the rows, merge them with what is held, and fold anew from the first change."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef cnp.ndarray kept = np.empty(n, dtype=np.int64)
     cdef cnp.ndarray labels = np.empty(n, dtype=np.int64)
@@ -155,7 +155,7 @@ cdef int64_t merge_rows(Core core, const Bar* rows, int64_t n) except -1:
 
 
 cdef int merge_sorted(Core core, const Bar* rows, cnp.ndarray order, cnp.ndarray received) except -1:
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef const int64_t* at = <const int64_t*>cnp.PyArray_DATA(order)
     cdef const int64_t* arrival = <const int64_t*>cnp.PyArray_DATA(received)
@@ -222,7 +222,7 @@ cdef int merge_sorted(Core core, const Bar* rows, cnp.ndarray order, cnp.ndarray
 
 cdef int64_t preload_rows(Core core, cnp.ndarray bars) except -1:
     """Lay bars behind the visible head; how many were taken."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef int64_t n = cnp.PyArray_DIM(bars, 0)
     cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(bars)
@@ -277,7 +277,7 @@ cdef int queue_row(Core core, const Bar* bar) except -1:
 
 cdef int admit_next(Core core) except -1:
     """Make the next preloaded bar visible, at its end."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef Bar* row = base.rows + base.n
     cdef Bar bar
@@ -306,7 +306,7 @@ cdef int admit_next(Core core) except -1:
 
 cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
     """Make every preloaded bar visible that ends at or before an instant; how many."""
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef int64_t before = base.n
     cdef int64_t stop = lower_bound(base.rows, before + base.n_waiting, now_ns)
@@ -328,7 +328,7 @@ cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
 
 
 cdef int admit_run(Core core, int64_t n) except -1:
-    cdef SymbolState* s = &core.state
+    cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef const Bar* rows = base.rows + base.n
     cdef int64_t before = base.n

@@ -8,10 +8,10 @@ from libc.math cimport isfinite
 from libc.stdint cimport INT64_MIN, int32_t, int64_t
 from libc.string cimport memset
 
-from openbell._native.rings cimport Rings
+from openbell._native.rings cimport Rings, most_rows
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound,
-    lower_bound, merge_bar, move_next, open_bucket, same_values,
+    lower_bound, merge_bar, same_values, slot_after,
 )
 
 from openbell.errors import SessionStateError
@@ -35,7 +35,7 @@ cdef class Core(Rings):
         Bars that are held stay: where the base has bars, derived ones are folded anew;
         elsewhere a derived series keeps its rows with ``n_base`` 0. O(bars).
         """
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef SeriesState** link
         cdef int i
@@ -66,7 +66,7 @@ cdef class Core(Rings):
             self.rebuild()
 
     def rebuild(self):
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* base = s.base
         cdef SeriesState* d
         cdef int64_t start
@@ -111,7 +111,7 @@ cdef class Core(Rings):
 
     cdef int settle(self) except -1:
         """Close what the session's clock has ended since the last look."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef int64_t now = s.now_ns[0]
         cdef const int64_t* row
         cdef int64_t start
@@ -136,7 +136,7 @@ cdef class Core(Rings):
         return 0
 
     cdef int close_due(self, int64_t elapsed_ns) except -1:
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef int i
         for i in range(s.n_series):
@@ -147,7 +147,7 @@ cdef class Core(Rings):
 
     cdef void arm(self) noexcept:
         """Say which label, if any, may take the quick path next: a whole slot right behind."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* base = s.base
         s.next_ts = INT64_MIN
         if s.last_end_ns == INT64_MIN:
@@ -184,7 +184,7 @@ cdef class Core(Rings):
 
     cdef int append_bar(self, const Bar* bar) except -1:
         """Store a base bar, whatever its place; the refusal's code, or 0."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* base = s.base
         cdef int64_t start
         cdef int64_t end
@@ -206,7 +206,7 @@ cdef class Core(Rings):
     cdef int upsert(self, const Bar* bar) except -1:
         """Store a base bar that is not simply the next: late, corrected, duplicate, or
         into a bucket that the clock has closed."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* base = s.base
         cdef int64_t pos
         cdef int64_t start
@@ -244,7 +244,7 @@ cdef class Core(Rings):
 
     cdef bint is_evicted(self, int64_t ts) noexcept:
         # Also when a bucket it belongs to has lost children: it could not be folded again.
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef int64_t start
         cdef int64_t end
@@ -263,7 +263,7 @@ cdef class Core(Rings):
 
     cdef int refold_buckets(self, int64_t ts) except -1:
         """Fold anew, finest first, each bucket that covers a base slot just written."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef int64_t elapsed = self.elapsed()
         cdef SeriesState* d
         cdef SeriesState* source
@@ -347,65 +347,123 @@ cdef class Core(Rings):
         return STORED
 
     cdef int fold_run(self, SeriesState* d, int64_t begin, int64_t end) except -1:
-        """Fold closed rows [begin, end) of the source; accumulators stay in registers."""
-        cdef SymbolState* s = &self.state
+        """Fold closed rows [begin, end) of the source; all that changes stays in registers."""
         cdef const Bar* rows = d.source.rows
         cdef const int32_t* counts = d.source.n_base
-        cdef int64_t stop
+        cdef Bar* into
+        cdef int32_t* n_base
+        cdef int64_t step = d.step_ns
+        cdef int64_t next_start
+        cdef int64_t next_end
+        cdef int64_t closed                # end of the segment
         cdef int64_t start
+        cdef int64_t stop
         cdef int64_t last_end
+        cdef int64_t ts
+        cdef int64_t n_gaps = 0
         cdef int64_t i = begin
-        cdef int64_t first
+        cdef int32_t count = d.acc_n_base
+        cdef double open
         cdef double high
         cdef double low
+        cdef double close
         cdef double volume
-        cdef int32_t n_base
-        while i < end:
-            if counts != NULL and counts[i] == 0:
-                i += 1
-                continue
-            if not d.acc_n_base or rows[i].timestamp >= d.open_end_ns:
-                if d.acc_n_base:
-                    push_row(self, d)
-                open_bucket(d, rows + i, counts[i] if counts != NULL else 1)
-                i += 1
-            stop = d.open_end_ns
-            high = d.acc.high
-            low = d.acc.low
-            volume = d.acc.volume
-            n_base = d.acc_n_base
-            first = i
+        if begin >= end:
+            return 0
+        # No more rows come of it than went in, but for the bucket that is open.
+        self.make_room(d, max(0, min(end - begin + 1, most_rows(self, d) - d.n)))
+        into = d.rows + d.n
+        n_base = d.n_base + d.n
+        next_start = d.next_start_ns
+        next_end = d.next_end_ns
+        closed = d.segments[SEGMENT_COLUMNS * d.segment + 1]
+        start = d.acc.timestamp
+        stop = d.open_end_ns
+        open = d.acc.open
+        high = d.acc.high
+        low = d.acc.low
+        close = d.acc.close
+        volume = d.acc.volume
+        while True:
             if counts == NULL:
+                ts = i
                 while i < end and rows[i].timestamp < stop:
                     high = rows[i].high if rows[i].high > high else high
                     low = rows[i].low if rows[i].low < low else low
                     volume += rows[i].volume
                     i += 1
-                n_base += <int32_t>(i - first)
-                if i > first:
-                    d.acc.close = rows[i - 1].close
+                if i > ts:
+                    close = rows[i - 1].close
+                    count += <int32_t>(i - ts)
             else:
                 while i < end and rows[i].timestamp < stop:
                     if counts[i]:
                         high = rows[i].high if rows[i].high > high else high
                         low = rows[i].low if rows[i].low < low else low
                         volume += rows[i].volume
-                        n_base += counts[i]
-                        d.acc.close = rows[i].close
+                        close = rows[i].close
+                        count += counts[i]
                     i += 1
-            d.acc.high = high
-            d.acc.low = low
-            d.acc.volume = volume
-            d.acc_n_base = n_base
-        if end > begin and d.acc_n_base:
-            bucket_of(d.source, rows[end - 1].timestamp, &start, &last_end)
-            if last_end >= d.open_end_ns:
-                push_row(self, d)
+                while i < end and counts[i] == 0:
+                    i += 1
+            if i == end:
+                if count == 0:
+                    break
+                bucket_of(d.source, rows[end - 1].timestamp, &ts, &last_end)
+                if last_end < stop:
+                    break
+            if count:
+                into.timestamp = start
+                into.open = open
+                into.high = high
+                into.low = low
+                into.close = close
+                into.volume = volume
+                n_base[0] = count
+                into += 1
+                n_base += 1
+                count = 0
+                n_gaps += start != next_start
+                if stop + step <= closed:
+                    next_start = stop
+                    next_end = stop + step
+                else:
+                    slot_after(d, stop, &next_start, &next_end)
+            if i == end:
+                break
+            ts = rows[i].timestamp
+            start = next_start
+            stop = next_end
+            if ts < start or ts >= stop:
+                bucket_of(d, ts, &start, &stop)
+            if stop > closed or start < d.segments[SEGMENT_COLUMNS * d.segment]:
+                d.segment = find_segment(d, start)
+                closed = d.segments[SEGMENT_COLUMNS * d.segment + 1]
+            open = rows[i].open
+            high = rows[i].high
+            low = rows[i].low
+            close = rows[i].close
+            volume = rows[i].volume
+            count = counts[i] if counts != NULL else 1
+            i += 1
+        d.updated |= into > d.rows + d.n
+        d.n = into - d.rows
+        d.n_gaps += n_gaps
+        d.next_start_ns = next_start
+        d.next_end_ns = next_end
+        d.acc.timestamp = start
+        d.acc.open = open
+        d.acc.high = high
+        d.acc.low = low
+        d.acc.close = close
+        d.acc.volume = volume
+        d.acc_n_base = count
+        d.open_end_ns = stop
         return 0
 
     cdef int fold_from(self, int64_t n_base_before) except -1:
         """Fold the base rows from `n_base_before` on into every level, finest first."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef int i
         s.base.mark = n_base_before
@@ -418,7 +476,7 @@ cdef class Core(Rings):
 
     cdef int refold_from(self, int64_t ts) except -1:
         """Fold anew every bucket that ends after `ts`; written rows stay where no base bar is."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef int64_t keep
         cdef int64_t begin
@@ -457,20 +515,6 @@ cdef class Core(Rings):
         return self.close_due(self.elapsed())
 
 
-cdef int push_row(Core core, SeriesState* d) except -1:
-    # The closing of a bucket within a run: the levels above are folded when this one is done.
-    if d.n == d.room:
-        core.make_room(d, 1)
-    d.rows[d.n] = d.acc
-    d.n_base[d.n] = d.acc_n_base
-    d.n += 1
-    d.n_gaps += d.acc.timestamp != d.next_start_ns
-    move_next(d, d.open_end_ns)
-    d.updated = 1
-    d.acc_n_base = 0
-    return 0
-
-
 cdef list written_rows(SeriesState* d, int64_t keep):
     cdef int64_t i
     return [
@@ -485,8 +529,6 @@ cdef int restore_rows(Core core, SeriesState* d, list rows) except -1:
         bar = row
         pos = lower_bound(d.rows, d.n, bar.timestamp)
         if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
-            continue
-        if d.acc_n_base and d.acc.timestamp == bar.timestamp:
             continue
         core.insert_row(d, pos, &bar, 0)
     return 0

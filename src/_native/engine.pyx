@@ -52,7 +52,7 @@ cdef class SymbolEngine:
 
     def _attach_core(self, Core core):
         self.core = core
-        self.state = &core.state
+        self.state = core.state
 
     def append(self, int64_t ts_ns, double open, double high, double low, double close,
                double volume):
@@ -241,7 +241,7 @@ cdef class SliceAppender:
         if self.states == NULL:
             raise MemoryError("no memory for the slice appender")
         for i in range(self.n_engines):
-            self.states[i] = &(<Core>self.cores[i]).state
+            self.states[i] = (<Core>self.cores[i]).state
 
     def __dealloc__(self):
         free(self.states)
@@ -273,7 +273,7 @@ cdef class SliceAppender:
         cdef int64_t n_refused = 0
         cdef int64_t k
         cdef SymbolState* s
-        cdef SymbolState* ahead
+        cdef SeriesState* base
         if (cnp.PyArray_TYPE(ids) != cnp.NPY_INT32 or cnp.PyArray_NDIM(ids) != 1
                 or not cnp.PyArray_IS_C_CONTIGUOUS(ids) or cnp.PyArray_DIM(ids, 0) != n):
             raise SchemaError("ids", f"{ids.dtype} of shape {(<object>ids).shape}",
@@ -283,16 +283,20 @@ cdef class SliceAppender:
             if at[k] < 0 or at[k] >= self.n_engines:
                 raise SchemaError(f"ids[{k}]", at[k], f"0 to {self.n_engines - 1}")
         for k in range(n):
+            # Each step fetches what the next one follows: the state, the rings, the rows.
+            if k + 16 < n:
+                OB_PREFETCH(self.states[at[k + 16]])
+            if k + 12 < n:
+                base = self.states[at[k + 12]].base
+                OB_PREFETCH(base)
+                OB_PREFETCH(&base.acc)
             if k + 8 < n:
-                ahead = self.states[at[k + 8]]
-                OB_PREFETCH(ahead)
-            if k + 4 < n:
-                ahead = self.states[at[k + 4]]
-                OB_PREFETCH(ahead.base)
-                OB_PREFETCH(ahead.base.rows + ahead.base.n)
-                if ahead.base.first_consumer != NULL:
-                    OB_PREFETCH(&ahead.base.first_consumer.open_end_ns)
-                    OB_PREFETCH(&ahead.base.first_consumer.acc)
+                base = self.states[at[k + 8]].base
+                OB_PREFETCH(base.rows + base.n)
+                OB_PREFETCH(&(base.rows + base.n).volume)
+                OB_PREFETCH(base.first_consumer)
+                if base.first_consumer != NULL:
+                    OB_PREFETCH(&base.first_consumer.acc)
             s = self.states[at[k]]
             if not append_quick(s, bar[k].timestamp, bar[k].open, bar[k].high, bar[k].low,
                                 bar[k].close, bar[k].volume):

@@ -18,7 +18,7 @@ from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series, slots_ended
 from openbell._native.state cimport (
-    SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment,
+    SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment, lower_bound,
 )
 from openbell._native.values cimport make_bar
 
@@ -303,6 +303,7 @@ cdef class ReplayCursor:
         cdef SeriesState* d
         cdef int64_t start
         cdef int64_t n
+        cdef int64_t row
         cdef int64_t n_full
         for closing in list(self.closings):
             if closing.end_ns() != ts_ns:
@@ -312,14 +313,18 @@ cdef class ReplayCursor:
             for engine, one in zip(list(closing.engines), list(closing.series)):
                 n = one.settled()
                 d = one.state
-                if not one.core.attached or not n or d.rows[n - 1].timestamp != start:
+                if not one.core.attached or not n or d.rows[n - 1].timestamp < start:
+                    continue
+                # Newer ones are there when somebody appends ahead of the clock.
+                row = lower_bound(d.rows, n, start)
+                if d.rows[row].timestamp != start:
                     continue
                 if self.skip_incomplete and d.source != NULL:
                     n_full = (slots_ended(one.core.state.base, ts_ns)
                               - slots_ended(one.core.state.base, start))
-                    if d.n_base[n - 1] < n_full:
+                    if d.n_base[row] < n_full:
                         continue
-                bar = make_bar(d.rows + n - 1, one.core.symbol, one.interval)
+                bar = make_bar(d.rows + row, one.core.symbol, one.interval)
                 for callback in closing.callbacks:
                     callback(engine, bar)
         return 0

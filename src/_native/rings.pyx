@@ -25,6 +25,12 @@ cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* obj)
 
 cdef int64_t SMALLEST_ROOM = 64
+cdef enum:
+    LINE = 64        # of the cache: what every append reads lies in as few as possible
+
+
+cdef inline void* at_line(void* memory) noexcept:
+    return <void*>((<uintptr_t>memory + LINE - 1) & ~<uintptr_t>(LINE - 1))
 
 
 cdef class SessionCore:
@@ -67,7 +73,11 @@ cdef class Rings:
     """
 
     def __cinit__(self, str symbol, int64_t capacity=0):
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s
+        self.state_memory = calloc(1, sizeof(SymbolState) + LINE)
+        if self.state_memory == NULL:
+            raise MemoryError(f"{symbol}: no memory for its state")
+        self.state = s = <SymbolState*>at_line(self.state_memory)
         self.symbol = symbol
         self.capacity = capacity
         self.names = []
@@ -84,13 +94,16 @@ cdef class Rings:
 
     def __dealloc__(self):
         cdef int i
+        if self.state == NULL:
+            return
         for i in range(self.state.n_series):
             free(self.state.series[i].evicted_gaps)
             free(self.state.series[i].memory)
         free(self.state.series)
+        free(self.state_memory)
 
     cdef int put_in_order(self, list names) except -1:
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef list wanted = names + [name for name in self.names if name not in names]
         cdef list places = [self.names.index(name) for name in wanted]
         cdef list held = [<uintptr_t>s.series[i] for i in range(s.n_series)]
@@ -107,8 +120,8 @@ cdef class Rings:
         return self.state.series[self.names.index(name)]
 
     cdef SeriesState* make_series(self, str name) except NULL:
-        cdef SymbolState* s = &self.state
-        cdef char* memory = <char*>calloc(1, sizeof(SeriesState) + 64)
+        cdef SymbolState* s = self.state
+        cdef void* memory = calloc(1, sizeof(SeriesState) + LINE)
         cdef SeriesState** grown = <SeriesState**>realloc(
             s.series, (s.n_series + 1) * sizeof(SeriesState*))
         cdef SeriesState* d
@@ -117,7 +130,7 @@ cdef class Rings:
         if memory == NULL or grown == NULL:
             free(memory)
             raise MemoryError(f"{self.symbol} {name}: no memory for the series")
-        d = <SeriesState*>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+        d = <SeriesState*>at_line(memory)
         d.memory = memory
         d.index = s.n_series
         d.open_end_ns = INT64_MIN
@@ -133,7 +146,7 @@ cdef class Rings:
 
     def bind(self, SessionCore root, int64_t n_reserve, bint touch):
         """Take the day's grids, and memory for `n_reserve` base bars (0: when needed)."""
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef list grids = [root.window.grid(name) for name in self.names]
         cdef int i
         self.root = root
@@ -155,7 +168,7 @@ cdef class Rings:
         touch : bool
             Whether to touch each page now, so that no append has to.
         """
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef int64_t room
         cdef int i
@@ -227,7 +240,7 @@ cdef class Rings:
         return self.take_memory(d, max(needed, min(room, most_rows(self, d))), False)
 
     cdef int evict(self, SeriesState* d, int64_t n_drop) except -1:
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef int64_t i
         cdef int64_t start
         cdef int64_t end
@@ -244,8 +257,11 @@ cdef class Rings:
                 d.evicted_gaps[2 * d.n_evicted_gaps] = d.first_start_ns
                 d.evicted_gaps[2 * d.n_evicted_gaps + 1] = d.rows[i].timestamp
                 d.n_evicted_gaps += 1
-            bucket_of(d, d.rows[i].timestamp, &start, &end)
-            slot_after(d, end, &d.first_start_ns, &end)
+            end = d.rows[i].timestamp + d.step_ns
+            if end > d.segments[1] or d.rows[i].timestamp == d.segments[0]:
+                bucket_of(d, d.rows[i].timestamp, &start, &end)
+                slot_after(d, end, &end, &start)
+            d.first_start_ns = end
             if d == s.base:
                 s.evicted_volume += d.rows[i].volume
                 s.evicted_high = max(s.evicted_high, d.rows[i].high)
@@ -330,7 +346,7 @@ cdef class Rings:
             move_next(d, end)
 
     cdef void rescan_metrics(self) noexcept:
-        cdef SymbolState* s = &self.state
+        cdef SymbolState* s = self.state
         cdef const Bar* rows = s.base.rows
         cdef int64_t i
         s.volume = s.evicted_volume

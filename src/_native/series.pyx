@@ -301,11 +301,13 @@ cdef class Series:
         cdef const SeriesState* d = self.state
         cdef int64_t newest = INT64_MIN
         cdef int64_t start
+        cdef int64_t end
         self.settled()
-        if d.n:
-            bucket_of(d, d.rows[d.n - 1].timestamp, &start, &newest)
-        if d.source != NULL:
-            newest = max(newest, self.core.state.last_end_ns)
+        if d == self.core.state.base or d.source != NULL:
+            newest = self.core.state.last_end_ns
+        if d.n and (d.has_written or (d.source == NULL and d != self.core.state.base)):
+            bucket_of(d, d.rows[d.n - 1].timestamp, &start, &end)
+            newest = max(newest, end)
         return max(newest, self.core.state.now_ns[0])
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from openbell.clock.window import Grid
 from openbell.schema import Int64Array, to_datetime, to_ns
+
+if TYPE_CHECKING:
+    from openbell.clock.window import Grid
 
 __all__ = ["GapInfo", "GapRuns"]
 

@@ -18,6 +18,7 @@ CHAINS = (
     "_version errors < schema < intervals provenance < clock.window < _native kernels"
     " < gaps events < bars < symbol < session < export < lifecycle < openbell < cli < __main__",
     "clock.window < clock < config < sources < lifecycle",
+    "_native < sources",
 )
 
 #: Methods that hand over to a higher layer when called, never when imported.

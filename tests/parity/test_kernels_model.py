@@ -103,20 +103,27 @@ def test_model_by_hand_refuses_for_the_first_reason(
 
 def test_model_by_hand_evicts_the_oldest_and_refuses_what_it_needs() -> None:
     model = model_of(capacity=3)
-    for minute in (0, 1, 4, 5, 7):
+    for minute in (0, 1, 2, 3, 4, 5):
         assert put(model, minute) == "appended"
-    assert [row.ts for row in model.base_rows()] == [OPEN + m * MINUTE for m in (4, 5, 7)]
-    assert model.n_evicted == 2
-    assert put(model, 3) == put(model, 4) == put(model, 4, 11.0) == "evicted"
+    assert (len(model.held("1m")), model.n_evicted("1m")) == (6, 0)
+    assert put(model, 7) == "appended"
+    assert [row.ts for row in model.held("1m")] == [OPEN + m * MINUTE for m in (3, 4, 5, 7)]
+    assert (model.n_evicted("1m"), model.n_evicted("2m"), len(model.held("2m"))) == (3, 0, 4)
+    assert put(model, 2) == put(model, 0) == "evicted"
+    assert put(model, 3, 11.0) == "evicted"  # 2m from minute 2, which is gone
+    assert put(model, 4, 11.0) == "evicted"  # 5m from minute 0, which is gone
+    assert put(model, 4) == "duplicate"
     assert put(model, 5, 11.0) == "corrected"  # 2m from minute 4 and 5m from 5: all still held
     assert put(model, 6) == "late"
-    assert [row.ts for row in model.base_rows()] == [OPEN + m * MINUTE for m in (5, 6, 7)]
     assert put(model, 8) == "appended"
+    assert [row.ts for row in model.base_rows()] == [OPEN + m * MINUTE for m in range(3, 9)]
+    assert put(model, 8) == "duplicate"  # room is made before its place is sought
+    assert [row.ts for row in model.base_rows()] == [OPEN + m * MINUTE for m in (6, 7, 8)]
+    assert put(model, 9) == "appended"
     assert put(model, 7, 11.0) == "evicted"  # 5m from minute 5, which is gone
-    assert put(model, 7) == "duplicate"
-    assert model.rejected == {"evicted": 4}
-    assert model.session_volume == 7.0
-    assert model.rows("2m")[-1].n_base == 2
+    assert model.rejected == {"evicted": 5}
+    assert model.session_volume == 10.0
+    assert [row.n_base for row in model.rows("2m")] == [2, 2, 2, 2, 2]
 
 
 @given(st.data())

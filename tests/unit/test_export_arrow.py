@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,3 +66,14 @@ def test_export_arrow_stream_is_taken_by_a_consumer_of_the_interface(
 
     table = pa.table(Wrapped())
     np.testing.assert_array_equal(table["open"].to_numpy(), aapl.bars["5m"].data["open"])
+
+
+def test_export_arrow_needs_no_pandas() -> None:
+    code = """
+import sys
+from openbell.export import series_to_arrow
+from tests.export_session import make_session
+assert series_to_arrow(make_session()["AAPL"].bars["5m"]).num_rows == 3
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -110,6 +110,121 @@ def test_any_damage_is_refused_by_name_or_changes_nothing(
     assert n_named == n_runs
 
 
+DAYS = [date(2025, 7, 1), DAY, date(2025, 7, 3)]
+
+
+def window_of(day: date) -> SessionWindow:
+    opened = OPEN + (day - DAY).days * 86_400 * SECOND
+    return SessionWindow(day, [(opened, opened + 23_400 * SECOND)], calendar="XNYS")
+
+
+def write_three(root: Path) -> dict[date, Path]:
+    """Three dates of A; the first and the last have a symbol of their own."""
+    writer = DatasetWriter(root, calendar="XNYS")
+    paths = {}
+    for day in DAYS:
+        bars = walk(5)
+        bars["timestamp"] += window_of(day).open_ns - OPEN
+        data = {"A": bars, **({} if day == DAY else {f"ONLY{day.day}": bars})}
+        paths[day] = writer.write(day, data, interval="1s").path
+    return paths
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("bad", DAYS)
+def test_truncated_date_fails_only_its_own_day(
+    bad: date, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_three(tmp_path)[bad]
+    truncate(path)
+    source = ParquetSource(tmp_path)
+    good = [day for day in DAYS if day != bad]
+    for _ in range(2):
+        assert source.has_symbol("A")
+        assert source.intervals("A") == ["1s"]
+        assert source.dates("A", "1s") == (good[0], good[-1])
+        assert source.symbols("1s") == sorted({"A", *(f"ONLY{d.day}" for d in good if d != DAY)})
+    for day in good:
+        assert source.has_data("A", "1s", day)
+        assert source.count("A", "1s", window_of(day)) == 5
+        assert len(source.load("A", "1s", window_of(day))) == 5
+    with pytest.raises(DatasetError, match=f"date={bad}"):
+        source.has_data("A", "1s", bad)
+    with pytest.raises(DatasetError, match=f"date={bad}"):
+        source.load("A", "1s", window_of(bad))
+    assert [str(path) in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("bad", [DAYS[0], DAYS[2]])
+def test_truncated_date_is_named_when_no_other_has_the_symbol(bad: date, tmp_path: Path) -> None:
+    truncate(write_three(tmp_path)[bad])
+    source = ParquetSource(tmp_path)
+    for call in (
+        lambda: source.has_symbol(f"ONLY{bad.day}"),
+        lambda: source.intervals(f"ONLY{bad.day}"),
+        lambda: source.dates(f"ONLY{bad.day}", "1s"),
+        lambda: source.has_symbol("NONE"),
+    ):
+        with pytest.raises(DatasetError, match=f"date={bad}"):
+            call()
+
+
+def test_every_date_truncated_is_refused(tmp_path: Path) -> None:
+    for path in write_three(tmp_path).values():
+        truncate(path)
+    source = ParquetSource(tmp_path)
+    for call in (source.symbols, lambda: source.dates("A", "1s")):
+        with pytest.raises(DatasetError, match="truncated"):
+            call()
+
+
+def test_date_with_a_column_missing_fails_only_its_own_day(tmp_path: Path) -> None:
+    path = write_three(tmp_path)[DAYS[2]]
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["close"]), path)
+    source = ParquetSource(tmp_path)
+    assert source.intervals("A") == ["1s"]
+    assert source.dates("A", "1s") == (DAYS[0], DAY)
+    with pytest.raises(SchemaError, match="a column for close"):
+        source.has_data("A", "1s", DAYS[2])
+
+
+def test_interval_whose_only_file_is_truncated_leaves_the_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_three(tmp_path)
+    minutes = DatasetWriter(tmp_path, calendar="XNYS").write(
+        DAY, {"A": walk(5, step_s=60)}, interval="1m"
+    )
+    truncate(minutes.path)
+    source = ParquetSource(tmp_path)
+    assert source.has_symbol("A")
+    assert source.intervals("A") == ["1s"]
+    assert [str(minutes.path) in message for message in caplog.messages] == [True]
+    with pytest.raises(DatasetError, match="interval=1m"):
+        source.dates("A", "1m")
+
+
+@pytest.mark.parametrize("calendar", ["CMES", "24/7"])
+def test_truncated_neighbour_of_a_session_across_midnight(calendar: str, tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path, calendar=calendar)
+    truncate(writer.write(DAYS[0], {"A": walk(5)}, interval="1s").path)
+    midnight = to_ns("2025-07-02T00:00:00+00:00")
+    bars = walk(20)
+    bars["timestamp"] += midnight - OPEN - 10 * SECOND
+    writer.write(DAY, {"A": bars}, interval="1s")
+    across = SessionWindow(DAY, [(midnight - 10 * SECOND, midnight + 10 * SECOND)], calendar="CMES")
+    source = ParquetSource(tmp_path)
+    if calendar == "CMES":
+        assert source.load("A", "1s", across).tobytes() == bars.tobytes()
+    else:
+        # Dates of another calendar: the session may have begun in the file before.
+        with pytest.raises(DatasetError, match="date=2025-07-01"):
+            source.load("A", "1s", across)
+
+
 def test_missing_root_and_empty_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         ParquetSource(tmp_path / "nowhere").has_symbol("A")

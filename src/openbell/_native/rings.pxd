@@ -16,7 +16,8 @@ cdef class SessionCore:
 
 
 cdef class Rings:
-    cdef SymbolState state
+    cdef SymbolState* state
+    cdef void* state_memory
     cdef readonly SessionCore root
     cdef readonly str symbol
     cdef readonly bint attached

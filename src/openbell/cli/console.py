@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["Told", "counted", "output", "seconds", "stages", "warn"]
+__all__ = ["Told", "counted", "drawn", "output", "seconds", "stages", "warn"]
 
 #: Tells how far a stage has come: its name, how much is done, how much there is.
 Told = Callable[[str, int, int], None]
@@ -26,6 +28,19 @@ _SECONDS_BETWEEN_REDRAWS: Final = 0.1
 def output() -> Console:
     """Console on stdout; wide and plain when that is no terminal."""
     return _console(stderr=False)
+
+
+@contextmanager
+def drawn(path: Path | None, title: str) -> Iterator[Console]:
+    """Console on stdout that also draws what is printed into an SVG file, unless path is None."""
+    console = output()
+    console.record = path is not None
+    yield console
+    if path is not None:
+        picture = console.export_svg(title=title)
+        # The picture opens offline: the viewer's own monospace font is used.
+        picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+        path.write_text(picture, encoding="utf-8")
 
 
 def warn(message: str) -> None:

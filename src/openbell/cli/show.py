@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from openbell.cli.console import counted, output
+from openbell.cli.console import counted, drawn
 from openbell.cli.tables import plain_table, price, rows_of_dump, session_table
 from openbell.errors import DatasetError, DumpError, UnknownSymbolError
 
@@ -34,12 +34,19 @@ def show(
     ] = None,
     bars: Annotated[int, typer.Option(min=0, help="With --symbol: how many last bars.")] = 5,
     gaps: Annotated[int, typer.Option(min=0, help="With --symbol: how many longest gaps.")] = 5,
+    svg: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Also draw it into an SVG file.")
+    ] = None,
 ) -> None:
     """Show a dump or a dataset."""
-    console = output()
-    if what.is_dir():
-        _show_dataset(console, what, symbol)
-        return
+    with drawn(svg, f"openbell show {what}") as console:
+        if what.is_dir():
+            _show_dataset(console, what, symbol)
+        else:
+            _show_dump(console, what, symbol, bars, gaps)
+
+
+def _show_dump(console: Console, what: Path, symbol: str | None, bars: int, gaps: int) -> None:
     from openbell.export.load import read_dump
 
     # Symbols are decoded one by one: the rows of all of them need not fit into memory.

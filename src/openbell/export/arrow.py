@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
+from openbell._native.columns import deinterleave
 from openbell.errors import SessionStateError
 from openbell.schema import BAR_FIELDS
 
@@ -26,9 +25,9 @@ def series_to_arrow(series: BarIntervalData) -> pa.Table:
     -------
     pyarrow.Table
         ``timestamp`` (the bar's start) as ``timestamp[ns, UTC]``, prices and volume as
-        ``double``, and for a derived series ``n_base`` as ``int32``. A snapshot: each column is
-        copied once out of the bars, and bars that come later do not show in it. The schema's
-        metadata names the interval.
+        ``double``, and for a derived series ``n_base`` as ``int32``. A snapshot: the columns are
+        copied out of the bars in one pass, and bars that come later do not show in it. The
+        schema's metadata names the interval.
 
     Raises
     ------
@@ -38,10 +37,17 @@ def series_to_arrow(series: BarIntervalData) -> pa.Table:
     import pyarrow as pa
 
     columns = _columns(series)
-    columns["timestamp"] = pa.array(columns["timestamp"]).view(pa.timestamp("ns", tz="UTC"))
-    return pa.table(columns).replace_schema_metadata(
-        {"interval": series.interval, "label": "start"}
+    types = {"timestamp": pa.timestamp("ns", tz="UTC"), "n_base": pa.int32()}
+    schema = pa.schema(
+        [(name, types.get(name, pa.float64())) for name in columns],
+        metadata={"interval": series.interval, "label": "start"},
     )
+    # `pyarrow.array` imports pandas where it is installed.
+    arrays = [
+        pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
+        for field, values in zip(schema, columns.values(), strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _columns(series: BarIntervalData) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def _columns(series: BarIntervalData) -> dict[str, Any]:
     for _ in range(_TRIES):
         before = series.revision, series.n_evicted
         bars, n_base = series.data, series.n_base
-        columns: dict[str, Any] = {name: np.ascontiguousarray(bars[name]) for name in BAR_FIELDS}
+        columns: dict[str, Any] = dict(zip(BAR_FIELDS, deinterleave(bars), strict=True))
         if n_base is not None:
             n_rows = min(len(bars), len(n_base))
             columns = {name: values[:n_rows] for name, values in columns.items()}

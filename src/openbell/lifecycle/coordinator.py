@@ -277,9 +277,6 @@ class TradingDay:
         self._began = 0.0
         self.window = window
         for name, callback in on_close:
-            if self._speed > 0:
-                # The first to be told of an instant: the others wait for its time to come.
-                cursor.on_close(name, self._wait_to_tell)
             cursor.on_close(name, callback)
 
     @property
@@ -310,13 +307,14 @@ class TradingDay:
         self._require_current("slices")
         arrived = session.root.data_arrival_event.set
         self._began = time.monotonic() - self._seconds_of(session.root.now_ns)
-        while self._is_current() and cursor.step():
-            if not cursor.n_records:
-                continue
+        while True:
             if self._speed:
-                self._wait(cursor.ts_ns)
-            arrived()
-            yield cursor.ts_ns, cursor.records
+                self._wait()
+            if not self._is_current() or not cursor.step():
+                return
+            if cursor.n_records:
+                arrived()
+                yield cursor.ts_ns, cursor.records
 
     def run(self, on_slice: SliceCallback | None = None) -> None:
         """Replay to the close, calling ``on_slice(ts_ns, records)`` after each slice.
@@ -336,10 +334,10 @@ class TradingDay:
                 on_slice(ts_ns, records)
 
     def _is_current(self) -> bool:
-        return self._session._day is self and self._session.root.window is self.window
+        return self._session._day is self
 
     def _require_current(self, call: str) -> None:
-        if not self._is_current():
+        if not self._is_current() or self._session.root.window is not self.window:
             raise SessionStateError(
                 f"{self.date}: {call}",
                 "past this day",
@@ -350,13 +348,13 @@ class TradingDay:
         speed = self._speed or 1.0
         return (ts_ns - self.window.open_ns) / NS_PER_SECOND / speed
 
-    def _wait(self, ts_ns: int) -> None:
-        due = self._began + self._seconds_of(ts_ns)
+    def _wait(self) -> None:
+        next_ns = self._cursor.next_ns
+        if next_ns is None:
+            return
+        due = self._began + self._seconds_of(next_ns)
         while (left := due - time.monotonic()) > 0:
             time.sleep(min(left, _LONGEST_SLEEP_S))
-
-    def _wait_to_tell(self, *_: object) -> None:
-        self._wait(self._session.root.now_ns)
 
     def __repr__(self) -> str:
         return f"<TradingDay {self.window!r}>"

@@ -6,21 +6,23 @@ nothing, by its footer and its labels. Footers are kept, rows are not.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import re
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date as Date
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from openbell.clock.window import SessionWindow
-from openbell.errors import DatasetError, IntervalError
+from openbell.errors import DatasetError, IntervalError, OpenbellError, SchemaError
 from openbell.intervals import Interval
 from openbell.intervals import interval as parse_interval
 from openbell.schema import NS_PER_DAY, BarArray
@@ -33,6 +35,10 @@ _SUFFIXES: Final = (".parquet", ".pq")
 _MAX_FOOTERS: Final = 256
 _SYMBOL_STEM: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}")
 _EPOCH: Final = Date(1970, 1, 1).toordinal()
+
+_log = logging.getLogger("openbell.sources")
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 
 
 class _Entry(NamedTuple):
@@ -69,6 +75,7 @@ class ParquetSource:
         self._filesystem: Any = None
         self._series: dict[tuple[str, str], list[_Entry]] | None = None
         self._tables: OrderedDict[tuple[str, tuple[int, int]], ParquetTable] = OrderedDict()
+        self._warned: set[str] = set()
         self._lock = threading.RLock()
 
     def refresh(self) -> None:
@@ -77,31 +84,46 @@ class ParquetSource:
             self._series = None
 
     def symbols(self, interval: str | None = None) -> list[str]:
-        """All symbols with bars (of one interval), sorted. Reads every footer."""
+        """All symbols with bars (of one interval), sorted. Reads every footer.
+
+        Files that cannot be read are warned of and passed over, unless none can.
+        """
         keys = [interval] if interval is not None else self._intervals()
-        found: set[str] = set()
-        for key in keys:
-            for entry in self._entries("bars", key):
-                found |= self._table(entry).symbols
-        return sorted(found)
+        entries = [entry for key in keys for entry in self._entries("bars", key)]
+        found = self._readable(lambda entry: self._table(entry).symbols, entries)
+        return sorted(set().union(*found))
 
     def intervals(self, symbol: str) -> list[str]:
-        """Intervals with bars of the symbol, finest first."""
-        return [name for name in self._intervals() if self._any(symbol, name)]
+        """Intervals with bars of the symbol, finest first.
+
+        Raises
+        ------
+        DatasetError, SchemaError
+            When a file cannot be read, and none that can holds the symbol.
+        """
+        names = self._intervals()
+        return list(self._readable(lambda name: name if self._any(symbol, name) else "", names))
 
     def has_symbol(self, symbol: str) -> bool:
-        """Whether any interval has bars of the symbol."""
-        return any(self._any(symbol, name) for name in self._intervals())
+        """Whether any interval has bars of the symbol. Raises as :meth:`intervals` does."""
+        return any(self._readable(lambda name: self._any(symbol, name), self._intervals()))
 
     def dates(self, symbol: str, interval: str) -> tuple[Date, Date] | None:
-        """First and last date with bars of the symbol, both inclusive, or None."""
+        """First and last date with bars of the symbol, both inclusive, or None.
+
+        Files that cannot be read do not count. Raises as :meth:`intervals` does.
+        """
         entries = self._entries("bars", interval)
+
+        def found(order: Iterable[_Entry]) -> Iterator[set[Date]]:
+            return self._readable(lambda entry: self._dates_of(entry, symbol), order)
+
         if all(entry.date is not None for entry in entries):
-            first = next((e.date for e in entries if self._holds(e, symbol)), None)
-            last = next((e.date for e in reversed(entries) if self._holds(e, symbol)), None)
-            return (first, last) if first is not None and last is not None else None
-        days = sorted({d for e in entries for d in self._dates_of(e, symbol)})
-        return (days[0], days[-1]) if days else None
+            # They are in order: the footers between the ends need not be read.
+            days = set().union(*islice(found(entries), 1), *islice(found(entries[::-1]), 1))
+        else:
+            days = set().union(*found(entries))
+        return (min(days), max(days)) if days else None
 
     def has_data(self, symbol: str, interval: str, date: Date) -> bool:
         """Whether bars of that date are there, by the footers alone where these say it."""
@@ -231,10 +253,32 @@ class ParquetSource:
 
     def _any(self, symbol: str, interval: str) -> bool:
         # Newest first: a symbol of today is more often asked for than one of the past.
-        return any(self._holds(e, symbol) for e in reversed(self._entries("bars", interval)))
+        newest_first = reversed(self._entries("bars", interval))
+        return any(self._readable(lambda e: symbol in self._table(e).symbols, newest_first))
 
-    def _holds(self, entry: _Entry, symbol: str) -> bool:
-        return symbol in self._table(entry).symbols
+    def _readable(
+        self, look: Callable[[_Item], _Found], items: Iterable[_Item]
+    ) -> Iterator[_Found]:
+        # A file that cannot be read costs its own date, not those whose files are whole.
+        error: OpenbellError | None = None
+        n_found = 0
+        for item in items:
+            try:
+                found = look(item)
+            except (DatasetError, SchemaError) as caught:
+                error = error or caught
+                self._warn_once(str(caught))
+                continue
+            if found:
+                n_found += 1
+                yield found
+        if error is not None and not n_found:
+            raise error
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            _log.warning("%s", message)
 
     def _dates_of(self, entry: _Entry, symbol: str) -> set[Date]:
         table = self._table(entry)
@@ -245,10 +289,14 @@ class ParquetSource:
     def _tables_in(self, kind: str, interval: str, window: SessionWindow) -> list[ParquetTable]:
         first = window.open_ns // NS_PER_DAY + _EPOCH
         last = (window.close_ns - 1) // NS_PER_DAY + _EPOCH
-        # A session that spans two UTC dates may lie in files cut by another calendar.
         dates = {window.date, *(Date.fromordinal(d) for d in range(first, last + 1))}
+        entries = self._entries(kind, interval)
+        # A session that spans two UTC dates may lie in files cut by another calendar.
+        own = [self._table(e).meta.get("calendar") for e in entries if e.date == window.date]
+        if own and set(own) == {window.calendar}:
+            dates = {window.date}
         found = []
-        for entry in self._entries(kind, interval):
+        for entry in entries:
             if entry.date is None or entry.date in dates:
                 table = self._table(entry)
                 bounds = table.bounds_ns
