@@ -24,7 +24,7 @@ from openbell.schema import BAR_DTYPE
 cnp.import_array()
 
 cdef enum:
-    CHUNK_ROWS = 1024      # 48 KiB read and 48 KiB written: both stay in the second-level cache
+    CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
     FEW_ROWS = 16          # so many out of order are put in one by one
 
 

@@ -176,9 +176,7 @@ def given_one_by_one(
     return record
 
 
-def modelled(
-    window: SessionWindow, base: str, derived: list[str], rows: BarArray
-) -> RecordModel:
+def modelled(window: SessionWindow, base: str, derived: list[str], rows: BarArray) -> RecordModel:
     model = model_of(window, base, derived)
     model.append_block(rows.tolist())
     return model

@@ -112,8 +112,9 @@ def test_replay_takes_bars_of_others_in_between(data: st.DataObject) -> None:
     cursor = ReplayCursor(root.core)
     cursor.add(record)
     ends = ends_of(window, base, bars)
-    end_by_start = dict(zip(window.grid(base).starts_ns.tolist(),
-                            window.grid(base).ends_ns.tolist(), strict=True))
+    end_by_start = dict(
+        zip(window.grid(base).starts_ns.tolist(), window.grid(base).ends_ns.tolist(), strict=True)
+    )
     every = max(1, len(bars) // (len(extra) + 1))
     looks = data.draw(st.sets(st.integers(0, 40), max_size=5))
     n_steps = 0

@@ -81,8 +81,8 @@ def test_ring_by_hand_holds_n_to_2n_and_refuses_what_it_let_go() -> None:
     assert base.timestamp(9).tolist() == [opened + m * MINUTE for m in (3, 4, 5, 7)]
     assert (base.n_evicted, pairs.n_evicted, len(pairs)) == (3, 0, 4)
     assert put(2) == put(0) == "evicted"
-    assert put(3, 11.0) == "evicted"      # minutes 2 and 3 make a bar, and 2 is gone
-    assert put(3) is None                 # the same again changes nothing
+    assert put(3, 11.0) == "evicted"  # minutes 2 and 3 make a bar, and 2 is gone
+    assert put(3) is None  # the same again changes nothing
     assert put(4, 12.0) is None
     assert put(6) is None
     assert (record.n_duplicate, record.n_corrected, record.n_late) == (1, 1, 1)

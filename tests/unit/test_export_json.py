@@ -331,9 +331,7 @@ def test_export_json_of_any_bars_in_any_order_loads_back_and_breaks_no_rule(
     tree = session_to_dict(root)
     assert [str(v) for v in validate_session_dump(tree)] == []
     base = tree["symbols"]["X"]["session"]["data"]["1m"]
-    wanted = [
-        [datetime.fromtimestamp(row[0] // SECOND, UTC).isoformat(), *row[1:]] for row in rows
-    ]
+    wanted = [[datetime.fromtimestamp(row[0] // SECOND, UTC).isoformat(), *row[1:]] for row in rows]
     if capacity:
         assert all(row in wanted for row in base["data"])
     else:

@@ -220,9 +220,7 @@ class SessionWindow:
         if self.anchor == "session":
             return 0
         local = to_datetime(opened_ns).astimezone(ZoneInfo(self.timezone))
-        since_midnight = timedelta(
-            hours=local.hour, minutes=local.minute, seconds=local.second
-        )
+        since_midnight = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
         return (since_midnight.days * 86_400 + since_midnight.seconds) * NS_PER_SECOND % step_ns
 
     def __eq__(self, other: object) -> bool:

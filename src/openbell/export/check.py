@@ -39,8 +39,8 @@ def _optional(kind: type | tuple[type, ...]) -> tuple[type, ...]:
 
 
 def _list_of(shape: Shape) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(
-        check_shape(item, shape, "", Findings()) for item in value
+    return lambda value: (
+        isinstance(value, list) and all(check_shape(item, shape, "", Findings()) for item in value)
     )
 
 
@@ -139,9 +139,7 @@ def _is_csv(path: Path) -> bool:
     return suffix == ".csv" or (suffix != ".json" and not head.startswith((b"{", b"[")))
 
 
-def _check_session(
-    session: Tree, findings: Findings
-) -> tuple[SessionWindow | None, int | None]:
+def _check_session(session: Tree, findings: Findings) -> tuple[SessionWindow | None, int | None]:
     if not check_shape(session, _SESSION, "session", findings):
         return None, None
     try:
@@ -239,9 +237,7 @@ def _check_provenance(tree: Tree, findings: Findings) -> None:
             findings.add(f"provenance.{rule.name}", f"broken: {rule.words}")
 
 
-def _check_events(
-    kind: str, tree: Tree, dtype: np.dtype[np.void], findings: Findings
-) -> None:
+def _check_events(kind: str, tree: Tree, dtype: np.dtype[np.void], findings: Findings) -> None:
     if not check_shape(tree, {"count": is_count}, kind, findings) or "data" not in tree:
         return
     try:
@@ -293,9 +289,7 @@ def _elapsed(
     return max(known, default=window.open_ns)
 
 
-def _check_quality_map(
-    quality: Tree, series: dict[str, SeriesFacts], findings: Findings
-) -> None:
+def _check_quality_map(quality: Tree, series: dict[str, SeriesFacts], findings: Findings) -> None:
     for name, facts in series.items():
         if quality.get(name) != facts.tree["quality"]:
             findings.add("quality_map", f"quality says {quality.get(name)}, the series "

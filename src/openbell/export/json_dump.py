@@ -173,9 +173,7 @@ class _Exporter:
         # Without a day the clock stands nowhere.
         return None if self._root is None or self._root.window is None else self._root.now_ns
 
-    def _capture(
-        self, rec: SymbolSessionData
-    ) -> tuple[list[_Series], dict[str, Any], int | None]:
+    def _capture(self, rec: SymbolSessionData) -> tuple[list[_Series], dict[str, Any], int | None]:
         # Other threads may feed the record meanwhile. A capture during which nothing changed is of
         # one instant; within it nothing lets go of the interpreter, so that few need a second try.
         for _ in range(_CAPTURE_TRIES):

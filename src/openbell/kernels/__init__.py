@@ -9,6 +9,7 @@ before anything is returned.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 _END_OF_TIME: Final = (1 << 63) - 1
+
+_kept = threading.local()
 
 
 def derive(
@@ -159,9 +162,7 @@ def derive_many(
     n = len(source)
     made, made_n = space(out, sum([min(n, n_slots) for n_slots in plan.n_slots]), source)
     bounds = np.empty(len(plan.names) + 1, dtype=np.int64)
-    failed = cascade(
-        source, plan.segments, plan.layout, _elapsed(elapsed_ns), made, made_n, bounds
-    )
+    failed = cascade(source, plan.segments, plan.layout, _elapsed(elapsed_ns), made, made_n, bounds)
     if failed < 0:
         refuse(source, -1 - failed, base)
     edges = bounds.tolist()
@@ -200,16 +201,26 @@ def find_gaps(
     -----
     O(len(bars)), without the GIL; about the time of reading one field of each bar.
     """
-    from openbell.kernels._gaps import find
+    from openbell.kernels._gaps import find, heads_of_runs
 
     source = canonical(bars)
     expected = grid.n_slots if elapsed_ns is None else grid.expected(elapsed_ns)
-    first = np.empty(len(source) + 1, dtype=np.int64)
-    count = np.empty(len(source) + 1, dtype=np.int64)
-    n = find(source, grid.segments, grid.step_ns, expected, first, count)
+    runs = _scratch(len(source) + 1)
+    heads = heads_of_runs(source, grid.step_ns, runs)
+    first = np.empty(heads + 1, dtype=np.int64)
+    count = np.empty(heads + 1, dtype=np.int64)
+    n = find(source, grid.segments, grid.step_ns, expected, runs, heads, first, count)
     if n < 0:
         refuse(source, -1 - n, str(grid.interval))
-    return first[:n].copy(), count[:n].copy()
+    return first[:n], count[:n]
+
+
+def _scratch(n: int) -> Int32Array:
+    # Kept per thread: fresh memory would cost more in page faults than the search itself.
+    held: Int32Array | None = getattr(_kept, "indices", None)
+    if held is None or len(held) < n:
+        held = _kept.indices = np.empty(n, dtype=np.int32)
+    return held
 
 
 def score(bars: BarArray, grid: Grid, elapsed_ns: int) -> float | None:

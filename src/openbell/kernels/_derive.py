@@ -117,9 +117,7 @@ def cascade(
             )
         else:
             i, n = np.uint64(bounds[source]), np.uint64(bounds[source + 1])
-            made = fold(
-                out, n_base, i, n, segments, row, row_stop, step, elapsed, out, n_base, k
-            )
+            made = fold(out, n_base, i, n, segments, row, row_stop, step, elapsed, out, n_base, k)
         if made < 0:
             return made
         bounds[m + 1] = made

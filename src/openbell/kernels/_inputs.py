@@ -69,9 +69,7 @@ def writable(array: Any, dtype: np.dtype[Any], what: str) -> Any:
         or not array.flags.c_contiguous
         or not array.flags.writeable
     ):
-        raise SchemaError(
-            what, described(array), f"a contiguous, writable array of dtype {dtype}"
-        )
+        raise SchemaError(what, described(array), f"a contiguous, writable array of dtype {dtype}")
     return np.asarray(array).view(dtype)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from openbell.errors import DataSourceError, OpenbellError
+from openbell.errors import DataSourceError, OpenbellError, SchemaError
 from openbell.intervals import interval
 from openbell.lifecycle.streams import plan_streams
 from openbell.lifecycle.validation import SymbolValidationResult, leave_out
@@ -133,7 +133,7 @@ def _load_days(
     for day in days:
         try:
             found = data.load_historical_bars(symbol, base, [day])
-        except (DataSourceError, OSError) as error:
+        except (DataSourceError, SchemaError, OSError) as error:
             missing[day] = str(error)
             continue
         loaded.update(found)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date as Date
 from typing import TYPE_CHECKING
 
-from openbell.errors import IntervalError, OpenbellError, SessionValidationError
+from openbell.errors import (
+    DataSourceError,
+    IntervalError,
+    OpenbellError,
+    SchemaError,
+    SessionValidationError,
+)
 from openbell.lifecycle.streams import plan_streams
 
 if TYPE_CHECKING:
@@ -114,12 +120,20 @@ def _examine_history(
                 base = plan_streams([name], result.intervals_supported).base
             except IntervalError as error:
                 return f"its history: {error}"
-            if not any(data.has_data(symbol, base, past) for past in days):
+            if not any(_has_day(data, symbol, base, past) for past in days):
                 return (
                     f"{result.data_source} has no {base} bars of the {len(days)} trading days "
                     f"before {day}, and the config asks for {name} history"
                 )
     return ""
+
+
+def _has_day(data: DataManager, symbol: str, interval: str, day: Date) -> bool:
+    # A past day that cannot be read is as good as missing; today's would be the symbol's reason.
+    try:
+        return data.has_data(symbol, interval, day)
+    except (DataSourceError, SchemaError, OSError):
+        return False
 
 
 def leave_out(result: SymbolValidationResult, day: Date, reason: str) -> None:
