@@ -160,8 +160,6 @@ cdef class Core(Rings):
 
     cdef int check(self, const SeriesState* d, const Bar* bar) noexcept:
         cdef const int64_t* row
-        cdef int64_t start
-        cdef int64_t end
         if not is_sound(bar.open, bar.high, bar.low, bar.close, bar.volume):
             if not (isfinite(bar.open) and isfinite(bar.high) and isfinite(bar.low)
                     and isfinite(bar.close) and isfinite(bar.volume)):
@@ -362,6 +360,7 @@ cdef class Core(Rings):
         cdef int64_t ts
         cdef int64_t n_gaps = 0
         cdef int64_t i = begin
+        cdef int64_t first
         cdef int32_t count = d.acc_n_base
         cdef double open
         cdef double high
@@ -378,7 +377,7 @@ cdef class Core(Rings):
         next_end = d.next_end_ns
         closed = d.segments[SEGMENT_COLUMNS * d.segment + 1]
         start = d.acc.timestamp
-        stop = d.open_end_ns
+        stop = d.open_end_ns if count else INT64_MIN
         open = d.acc.open
         high = d.acc.high
         low = d.acc.low
@@ -386,15 +385,15 @@ cdef class Core(Rings):
         volume = d.acc.volume
         while True:
             if counts == NULL:
-                ts = i
+                first = i
                 while i < end and rows[i].timestamp < stop:
                     high = rows[i].high if rows[i].high > high else high
                     low = rows[i].low if rows[i].low < low else low
                     volume += rows[i].volume
                     i += 1
-                if i > ts:
+                if i > first:
                     close = rows[i - 1].close
-                    count += <int32_t>(i - ts)
+                    count += <int32_t>(i - first)
             else:
                 while i < end and rows[i].timestamp < stop:
                     if counts[i]:
@@ -517,9 +516,7 @@ cdef class Core(Rings):
 
 cdef list written_rows(SeriesState* d, int64_t keep):
     cdef int64_t i
-    return [
-        d.rows[i] for i in range(keep, d.n) if d.n_base[i] == 0
-    ]
+    return [d.rows[i] for i in range(keep, d.n) if d.n_base[i] == 0]
 
 
 cdef int restore_rows(Core core, SeriesState* d, list rows) except -1:

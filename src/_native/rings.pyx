@@ -258,7 +258,7 @@ cdef class Rings:
                 d.evicted_gaps[2 * d.n_evicted_gaps + 1] = d.rows[i].timestamp
                 d.n_evicted_gaps += 1
             end = d.rows[i].timestamp + d.step_ns
-            if end > d.segments[1] or d.rows[i].timestamp == d.segments[0]:
+            if end >= d.segments[1] or d.rows[i].timestamp == d.segments[0]:
                 bucket_of(d, d.rows[i].timestamp, &start, &end)
                 slot_after(d, end, &end, &start)
             d.first_start_ns = end

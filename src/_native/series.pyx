@@ -366,7 +366,7 @@ cdef class Series:
         cdef int64_t i
         if not n_runs:
             return runs
-        for i in range(d.n_evicted_gaps):
+        for i in range(min(d.n_evicted_gaps, n_runs)):
             slot = slot_of(d, d.evicted_gaps[2 * i])
             into[0] = slot
             into[1] = slot_of(d, d.evicted_gaps[2 * i + 1]) - slot
