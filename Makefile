@@ -65,7 +65,8 @@ $(BIN)/python:
 
 # The tools of the build are installed and used as they are: later builds need them too.
 $(INSTALLED): pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -c 'import tomllib; build = tomllib.load(open("pyproject.toml", "rb"))["build-system"]; \
+	@echo "installing into $(VENV) and compiling the native modules: some minutes, once"
+	@$(BIN)/python -c 'import tomllib; build = tomllib.load(open("pyproject.toml", "rb"))["build-system"]; \
 		print(*build["requires"], sep="\n")' > $(VENV)/build-requires.txt
 	$(PIP) install --quiet --requirement $(VENV)/build-requires.txt
 	$(PIP) install --quiet --no-build-isolation --editable '.[dev]'

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from openbell.intervals import Interval as Interval
     from openbell.kernels import warmup as warmup
     from openbell.lifecycle import SessionCoordinator as SessionCoordinator
+    from openbell.lifecycle import SymbolValidationResult as SymbolValidationResult
     from openbell.lifecycle import open_session as open_session
     from openbell.schema import BAR_DTYPE as BAR_DTYPE
     from openbell.session import SessionData as SessionData
@@ -80,7 +81,7 @@ _HOMES = {
     "session": ("SessionData", "get_session_data"),
     "config": ("SessionConfig",),
     "sources": ("DataManager",),
-    "lifecycle": ("SessionCoordinator", "open_session"),
+    "lifecycle": ("SessionCoordinator", "SymbolValidationResult", "open_session"),
     "export": ("validate_session_dump",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

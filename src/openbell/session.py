@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from openbell.errors import ArgumentError, SessionStateError, TimeError, Unknown
 from openbell.gaps import GapInfo
 from openbell.intervals import interval as parse_interval
 from openbell.schema import to_datetime, to_iso, to_ns
-from openbell.symbol import SymbolSessionData
+from openbell.symbol import SymbolSessionData, require_complete
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,8 @@ class SessionData:
 
     Attributes
     ----------
+    on_incomplete : "keep" or "skip"
+        Whether exports show derived bars that lack base bars. What is stored stays the same.
     data_arrival_event : threading.Event
         Set when a bar, quote or trade came in through the root.
 
@@ -53,9 +55,10 @@ class SessionData:
         self._symbols: dict[str, SymbolSessionData] = {}
         self._lock = threading.RLock()
         self._active_streams: dict[tuple[str, str], bool] = {}
-        self._is_active = False
+        self._session_active = False
         self._latest: dict[str, tuple[int, list[BarIntervalData | None]]] = {}
         self._n_changes = 0
+        self.on_incomplete: Literal["keep", "skip"] = "keep"
         self.data_arrival_event = threading.Event()
 
     # The day
@@ -71,7 +74,7 @@ class SessionData:
             When a day is running.
         """
         with self._lock:
-            if self._is_active:
+            if self._session_active:
                 raise SessionStateError(
                     "begin",
                     f"running {self.current_session_date}",
@@ -86,12 +89,17 @@ class SessionData:
             except BaseException:
                 self.core.set_window(None)
                 raise
-            self._is_active = True
+            self._session_active = True
 
     def advance(self, now: datetime | int) -> None:
         """Move the session's clock: time passes also when nothing trades. O(1).
 
         Buckets and expectations that the clock has ended are settled when they are read.
+
+        Parameters
+        ----------
+        now : aware datetime or int
+            The instant, as nanoseconds UTC when an int.
 
         Raises
         ------
@@ -108,11 +116,15 @@ class SessionData:
         self.core.set_clock(now_ns)
 
     def end(self) -> None:
-        """End the day: its clock moves to the close. Data stays readable until :meth:`clear`."""
+        """End the day: its clock moves to the close, and nothing is streamed any more.
+
+        Data stays readable until :meth:`clear`.
+        """
         with self._lock:
+            self._active_streams = dict.fromkeys(self._active_streams, False)
             if self.window is not None:
                 self.core.set_clock(max(self.now_ns, self.window.close_ns))
-            self._is_active = False
+            self._session_active = False
 
     def clear(self) -> None:
         """Forget the day: records, streams, window. Views held elsewhere stay as they are."""
@@ -123,7 +135,7 @@ class SessionData:
             self._n_changes += 1
             self._latest = {}
             self._active_streams = {}
-            self._is_active = False
+            self._session_active = False
             self.core.set_window(None)
             self.data_arrival_event.clear()
 
@@ -141,7 +153,7 @@ class SessionData:
     @property
     def session_active(self) -> bool:
         """Whether a day has begun and not ended."""
-        return self._is_active
+        return self._session_active
 
     @property
     def current_session_date(self) -> date | None:
@@ -358,24 +370,42 @@ class SessionData:
     def set_stream_active(self, symbol: str, kind: str, active: bool = True) -> None:
         """Note that data of a kind (``bars``, ``quotes``, ``ticks``) is streamed, or no more."""
         with self._lock:
-            self._active_streams = {**self._active_streams, (symbol, kind): active}
+            self._active_streams[symbol, kind] = active
 
     def is_stream_active(self, symbol: str, kind: str) -> bool:
         """Whether data of a kind is being streamed for a symbol."""
         return self._active_streams.get((symbol, kind), False)
 
     def wait_for_data(self, timeout: float | None = None) -> bool:
-        """Wait until data comes in, and reset the event; False when the time ran out."""
+        """Wait until data comes in, and reset the event; False when the time ran out.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; without end when None.
+        """
         arrived = self.data_arrival_event.wait(timeout)
         self.data_arrival_event.clear()
         return arrived
 
     # Export
 
-    def to_json(self) -> dict[str, Any]:
-        """The whole tree as the JSON dump has it, as plain Python values."""
+    def to_json(self, complete: bool = True) -> dict[str, Any]:
+        """The whole tree as the JSON dump has it, as plain Python values. A copy. O(bars).
+
+        Parameters
+        ----------
+        complete : bool
+            Must be True: what is new since an earlier export cannot be had yet.
+
+        Raises
+        ------
+        ArgumentError
+            When `complete` is not True.
+        """
         from openbell.export import session_to_dict
 
+        require_complete(complete)
         return session_to_dict(self)
 
     def write_json(
@@ -406,10 +436,11 @@ class SessionData:
         write_session_csv(self, path, interval=interval)
 
     def to_arrow(self, symbol: str, interval: str) -> pa.Table:
-        """The closed bars of one series as an Arrow table. O(bars)."""
+        """The closed bars of one series as an Arrow table, a copy. O(bars)."""
         from openbell.export import series_to_arrow
 
-        return series_to_arrow(self[symbol]._series(interval))
+        skips = self.on_incomplete == "skip"
+        return series_to_arrow(self[symbol]._series(interval), complete_only=skips)
 
     def __repr__(self) -> str:
         state = "no day" if self.window is None else f"{self.window.calendar} {self.window.date}"

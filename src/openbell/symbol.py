@@ -22,7 +22,8 @@ from openbell.bars import BarIntervalData, BarSequence, refuse_live
 from openbell.errors import ArgumentError, BarRefused, IntervalError, ProvenanceError
 from openbell.events import EventSequence, QuoteData, TickData
 from openbell.gaps import GapInfo
-from openbell.intervals import fold_sources, interval
+from openbell.intervals import fold_sources
+from openbell.intervals import interval as parse_interval
 from openbell.provenance import check_provenance
 from openbell.schema import ADDED_BY, QUOTE_DTYPE, TICK_DTYPE, BarArray, to_datetime, to_ns
 
@@ -136,7 +137,7 @@ class SymbolSessionData(SymbolEngine):
             raise ArgumentError("capacity", capacity, "a count of bars, or 0 for the whole day")
         if added_at is not None:
             to_ns(added_at, "added_at")
-        base = interval(base_interval).name
+        base = parse_interval(base_interval).name
         sources = fold_sources(base, derived_intervals)
         core = Core(symbol, capacity)
         core.link(base, sources)
@@ -167,7 +168,7 @@ class SymbolSessionData(SymbolEngine):
         held = self.bars
         self.bars = {
             name: held[name] if name in held else BarIntervalData(self.core, name)
-            for name in sorted(names, key=interval)
+            for name in sorted(names, key=parse_interval)
         }
 
     # What the record is
@@ -216,9 +217,9 @@ class SymbolSessionData(SymbolEngine):
         IntervalError
             When a derived interval cannot be folded from the base.
         """
-        base = interval(base_interval)
-        derived = {interval(name) for name in derived_intervals}
-        direct = {interval(name) for name in (*self.bars, *written)} - {base}
+        base = parse_interval(base_interval)
+        derived = {parse_interval(name) for name in derived_intervals}
+        direct = {parse_interval(name) for name in (*self.bars, *written)} - {base}
         derived |= {item for item in direct if base.divides(item)}
         sources: dict[str, str | None] = dict(fold_sources(base.name, map(str, derived)))
         sources.update({item.name: None for item in sorted(direct - derived)})
@@ -229,7 +230,7 @@ class SymbolSessionData(SymbolEngine):
 
     # Bars, as the specification names them
 
-    def add_bar(self, name: str, bar: BarData) -> None:
+    def add_bar(self, interval: str, bar: BarData) -> None:
         """Store one bar of any interval, making its series when there is none.
 
         A finer interval than the base becomes the base. One that can be folded from the base
@@ -239,9 +240,15 @@ class SymbolSessionData(SymbolEngine):
         ------
         BarRefused
             When the bar cannot be stored; it is counted in ``rejected``.
+        IntervalError
+            When the interval is unknown, or is finer than the base and does not divide it.
+        ArgumentError
+            When the bar says that it is of another interval.
         """
-        item = interval(name)
-        held, base, derived = self.bars, interval(self.base_interval), self.derived_intervals
+        item = parse_interval(interval)
+        if bar.interval and parse_interval(bar.interval) != item:
+            raise ArgumentError("bar", f"a {bar.interval} bar", f"a {item} bar")
+        held, base, derived = self.bars, parse_interval(self.base_interval), self.derived_intervals
         self.core.require_attached("add_bar")
         if item.name not in held:
             if item < base and not item.divides(base):
@@ -256,22 +263,22 @@ class SymbolSessionData(SymbolEngine):
                 self.set_intervals(base.name, derived)
             raise
 
-    def get_latest_bar(self, name: str | None = None) -> BarData | None:
+    def get_latest_bar(self, interval: str | None = None) -> BarData | None:
         """The newest closed bar of an interval (the base when None), or None."""
-        return self._series(name).last
+        return self._series(interval).last
 
-    def get_last_n_bars(self, n: int, name: str | None = None) -> BarArray:
-        """The newest `n` closed bars: the view of ``bars[name].window(n)``."""
-        return self._series(name).window(n)
+    def get_last_n_bars(self, n: int, interval: str | None = None) -> BarArray:
+        """The newest `n` closed bars: the view of ``bars[interval].window(n)``."""
+        return self._series(interval).window(n)
 
-    def get_bars_since(self, since: datetime | int, name: str | None = None) -> BarArray:
+    def get_bars_since(self, since: datetime | int, interval: str | None = None) -> BarArray:
         """The closed bars whose start is at or after an instant: a read-only view."""
-        series = self._series(name)
+        series = self._series(interval)
         return series.data[series.count_before(to_ns(since)) :]
 
-    def get_bar_count(self, name: str | None = None) -> int:
+    def get_bar_count(self, interval: str | None = None) -> int:
         """How many closed bars of an interval are held."""
-        return len(self._series(name))
+        return len(self._series(interval))
 
     @property
     def bars_base(self) -> BarSequence:
@@ -319,15 +326,25 @@ class SymbolSessionData(SymbolEngine):
         """The runs of missing slots by interval."""
         return {name: series.gaps for name, series in self.bars.items()}
 
-    def set_quality(self, name: str, value: float) -> None:
+    def set_quality(self, interval: str, value: float) -> None:
         """Note the quality of a historical or a directly written series.
+
+        Parameters
+        ----------
+        interval : str
+        value : float
+            100 x present / expected, 0 to 100.
 
         Raises
         ------
         SessionStateError
             For a series the engine counts itself.
+        ArgumentError
+            When the value is no percentage.
         """
-        key = interval(name).name
+        if not 0 <= value <= 100:
+            raise ArgumentError("value", value, "100 x present / expected, 0 to 100")
+        key = parse_interval(interval).name
         series = self.bars.get(key)
         if series is None or key in self.historical_bars:
             self.historical_quality[key] = value
@@ -336,7 +353,7 @@ class SymbolSessionData(SymbolEngine):
         else:
             self._noted_quality[key] = value
 
-    def set_gaps(self, name: str, gaps: Sequence[GapInfo]) -> None:
+    def set_gaps(self, interval: str, gaps: Sequence[GapInfo]) -> None:
         """Store the gaps of a historical series, or attach reasons to those of a live one.
 
         Raises
@@ -344,7 +361,7 @@ class SymbolSessionData(SymbolEngine):
         SessionStateError
             When a live series has no such gap: the engine counts them itself.
         """
-        key = interval(name).name
+        key = parse_interval(interval).name
         series = self.bars.get(key)
         if series is None or key in self.historical_bars:
             self.historical_gaps[key] = list(gaps)
@@ -389,14 +406,26 @@ class SymbolSessionData(SymbolEngine):
 
     # Export
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as the JSON dump has it, as plain Python values."""
+    def to_json(self, complete: bool = True) -> dict[str, Any]:
+        """The record as the JSON dump has it, as plain Python values. A copy. O(bars).
+
+        Parameters
+        ----------
+        complete : bool
+            Must be True: what is new since an earlier export cannot be had yet.
+
+        Raises
+        ------
+        ArgumentError
+            When `complete` is not True.
+        """
         from openbell.export import symbol_to_dict
 
+        require_complete(complete)
         return symbol_to_dict(self)
 
-    def _series(self, name: str | None) -> BarIntervalData:
-        key = self.base_interval if name is None else interval(name).name
+    def _series(self, interval: str | None) -> BarIntervalData:
+        key = self.base_interval if interval is None else parse_interval(interval).name
         found = self.bars.get(key)
         if found is None:
             raise IntervalError(
@@ -407,3 +436,9 @@ class SymbolSessionData(SymbolEngine):
     def __repr__(self) -> str:
         held = ", ".join(f"{name}: {len(series)}" for name, series in self.bars.items())
         return f"<SymbolSessionData {self.symbol} by {self.added_by} ({held})>"
+
+
+def require_complete(complete: bool) -> None:
+    """Refuse an export of what is new since the last one."""
+    if complete is not True:
+        raise ArgumentError("complete", complete, "True; deltas are not available in this version")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,59 @@ def test_call_as_a_module_runs_and_returns_its_code() -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "absent.json" in done.stderr
+
+
+PACED = """
+[session]
+start_date = 2025-07-02
+symbols = ["SYN001"]
+streams = ["1s"]
+speed = 0.001
+[data]
+parquet = "data"
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise elsewhere")
+def test_call_interrupted_in_a_paced_replay_returns_130_in_one_line(
+    run: Any, tmp_path: Path
+) -> None:
+    assert run("sample", tmp_path / "data", "--symbols", 1)[0] == 0
+    config = tmp_path / "session.toml"
+    config.write_text(PACED)
+    # The replay says over its pipe that it runs: the interrupt lands in the waiting itself.
+    code = (
+        "import signal, sys\n"
+        "from openbell.cli import main\n"
+        "from openbell.lifecycle import TradingDay\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "run = TradingDay.run\n"
+        "def told(*args):\n"
+        "    print('running', flush=True)\n"
+        "    return run(*args)\n"
+        "TradingDay.run = told\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = [sys.executable, "-c", code, "replay", str(config)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "openbell: interrupted\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is full")
+def test_call_output_to_a_full_disk_returns_1_and_one_line(dump: Any, dump_file: Any) -> None:
+    words = [sys.executable, "-m", "openbell", "show", str(dump_file(dump))]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"openbell: cannot write: {os.strerror(errno.ENOSPC)}\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise elsewhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,32 @@ def test_replay_shows_the_counts_of_the_dataset(run: Any, config: Any, tmp_path:
     assert f"{sum(held.values()):,} bars replayed" in out
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+@pytest.mark.parametrize(
+    ("target", "said"), [("none/day.out", "make it first"), (".", "folder or a device")]
+)
+def test_replay_output_that_cannot_be_a_file_returns_2_before_replaying(
+    run: Any, config: Any, tmp_path: Path, option: str, target: str, said: str
+) -> None:
+    code, out, err = run("replay", config(), option, tmp_path / target)
+    assert (code, out) == (2, "")
+    assert len(err) == 1
+    assert option in err[0]
+    assert said in err[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such files elsewhere")
+def test_replay_output_to_a_pipe_is_refused_and_the_pipe_stays(
+    run: Any, config: Any, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, _, err = run("replay", config(), "--json", pipe)
+    assert code == 2
+    assert "folder or a device" in err[0]
+    assert pipe.is_fifo()
+
+
 def test_replay_several_days_writes_dated_files(run: Any, config: Any, tmp_path: Path) -> None:
     dump, log = tmp_path / "dump.json", tmp_path / "{date}.csv"
     code, out, _ = run("replay", config(end="2025-07-03"), "--json", dump, "--csv", log)
@@ -117,14 +144,6 @@ def test_replay_unknown_calendar_returns_2(run: Any, config: Any) -> None:
     assert code == 2
     assert len(err) == 1
     assert "NOWHERE" in err[0]
-
-
-def test_replay_into_a_folder_that_is_not_there_returns_1(
-    run: Any, config: Any, tmp_path: Path
-) -> None:
-    code, _, err = run("replay", config(), "--json", tmp_path / "absent" / "dump.json")
-    assert code == 1
-    assert "absent" in err[-1]
 
 
 def test_demo_writes_a_session_that_keeps_the_rules(run: Any, tmp_path: Path) -> None:

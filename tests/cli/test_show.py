@@ -112,10 +112,22 @@ def test_show_dataset_symbol_counts_its_own_rows(run: Any, dataset: Path) -> Non
     assert "bars 1m 2025-07-02 2025-07-02 1 1 5".split() in [s.split() for s in out.splitlines()]
 
 
-def test_show_dataset_unknown_symbol_returns_2(run: Any, dataset: Path) -> None:
+def test_show_dataset_unknown_symbol_returns_2_and_names_those_there(
+    run: Any, dataset: Path
+) -> None:
     code, _, err = run("show", dataset, "--symbol", "NOPE")
     assert code == 2
     assert len(err) == 1
+    assert "'NOPE', expected one that the dataset holds: AAPL, RIVN" in err[0]
+
+
+def test_show_session_log_returns_2_and_names_what_reads_it(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "session.csv"
+    log.write_text("timestamp,A_1m_bars\n")
+    code, _, err = run("show", log)
+    assert code == 2
+    assert len(err) == 1
+    assert "openbell validate" in err[0]
 
 
 def test_show_folder_that_is_no_dataset_returns_1(run: Any, tmp_path: Path) -> None:

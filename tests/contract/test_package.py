@@ -41,15 +41,22 @@ def test_package_files_are_short_enough_to_read() -> None:
 
 def test_package_files_name_no_folder_of_one_machine() -> None:
     folders = "|".join(("home", "root", "Users", "work", "mnt", "tmp"))
-    absolute = re.compile(rf"""(?:^|[\s"'`(=])/(?:{folders})/\w""", re.MULTILINE)
+    absolute = re.compile(rf"""(?:^|[\s"'`(=;>])/(?:{folders})/\w""", re.MULTILINE)
     found = {}
-    for path in own_files():
+    for path in (*own_files(), *sorted((ROOT / "docs").glob("*.svg"))):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
         # Tests may make up a home; nothing may name the folder it happens to lie in.
         hits = [] if name.parts[0] == "tests" else absolute.findall(text)
         if hits or str(ROOT) in text:
             found[str(name)] = hits or [str(ROOT)]
     assert not found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.svg")), ids=lambda p: p.name)
+def test_package_picture_refers_to_nothing_elsewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert set(re.findall(r"\w+://[^\s\"'<)]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert ">openbell&#160;show&#160;openbell-demo/session.json<" in text
 
 
 def test_package_import_loads_nothing_heavy() -> None:

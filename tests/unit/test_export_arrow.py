@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import openbell as ob
-from openbell.export import arrow_stream, series_to_arrow
+from openbell.export import series_to_arrow
 from openbell.schema import BAR_FIELDS
 from tests.export_session import at, make_session, ns
 
@@ -60,11 +60,7 @@ def test_export_arrow_empty_series_keeps_its_types() -> None:
 def test_export_arrow_stream_is_taken_by_a_consumer_of_the_interface(
     aapl: ob.SymbolSessionData,
 ) -> None:
-    class Wrapped:
-        def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-            return arrow_stream(aapl.bars["5m"], requested_schema)
-
-    table = pa.table(Wrapped())
+    table = pa.table(aapl.bars["5m"])
     np.testing.assert_array_equal(table["open"].to_numpy(), aapl.bars["5m"].data["open"])
 
 
@@ -77,3 +73,12 @@ assert series_to_arrow(make_session()["AAPL"].bars["5m"]).num_rows == 3
 assert "pandas" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_export_arrow_of_a_root_that_skips_incomplete_bars_leaves_them_out() -> None:
+    root = make_session()
+    assert root.to_arrow("AAPL", "5m")["n_base"].to_pylist() == [4, 2, 5]
+    root.on_incomplete = "skip"
+    table = root.to_arrow("AAPL", "5m")
+    assert (table["n_base"].to_pylist(), table["volume"].to_pylist()) == ([5], [1325.0])
+    assert root.to_arrow("AAPL", "1m").num_rows == 12

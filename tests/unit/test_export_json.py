@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import openbell as ob
-from openbell.errors import IntervalError, OpenbellError
+from openbell.errors import ArgumentError, IntervalError, OpenbellError
 from openbell.export import (
     load_session_dump,
     session_to_dict,
@@ -336,3 +336,39 @@ def test_export_json_of_any_bars_in_any_order_loads_back_and_breaks_no_rule(
         assert all(row in wanted for row in base["data"])
     else:
         assert base["data"] == wanted
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_export_json_that_skips_incomplete_bars_counts_them_and_breaks_no_rule(bars: bool) -> None:
+    root = make_session()
+    kept = session_to_dict(root, bars=bars)["symbols"]["AAPL"]["session"]["data"]
+    root.on_incomplete = "skip"
+    tree = session_to_dict(root, bars=bars)
+    data = tree["symbols"]["AAPL"]["session"]["data"]
+    assert data["1m"] == kept["1m"]
+    assert (data["5m"]["count"], data["5m"]["incomplete"]) == (1, 2)
+    assert "incomplete" not in kept["5m"]
+    for key in ("quality", "coverage", "gaps"):
+        assert data["5m"][key] == kept["5m"][key]
+    if bars:
+        assert data["5m"]["data"] == [kept["5m"]["data"][2]]
+    assert validate_session_dump(tree) == []
+
+
+def test_export_json_that_skips_more_than_it_counts_is_found() -> None:
+    root = make_session()
+    root.on_incomplete = "skip"
+    tree = session_to_dict(root)
+    series = tree["symbols"]["AAPL"]["session"]["data"]["5m"]
+    series["data"], series["count"] = [], 0
+    assert {violation.rule for violation in validate_session_dump(tree)} >= {"derived_slots"}
+
+
+def test_export_json_of_what_changed_is_refused_by_name(root: ob.SessionData) -> None:
+    assert root.to_json() == root.to_json(complete=True) == golden()
+    aapl = root["AAPL"]
+    assert aapl.to_json(True) == golden()["symbols"]["AAPL"]
+    for holder in (root, aapl):
+        with pytest.raises(ArgumentError, match="deltas are not available") as caught:
+            holder.to_json(complete=False)
+        assert (caught.value.name, caught.value.received) == ("complete", False)

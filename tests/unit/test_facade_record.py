@@ -203,3 +203,22 @@ def test_streams_are_noted_for_each_symbol_and_kind(root: ob.SessionData) -> Non
     assert not root.is_stream_active("AAPL", "quotes")
     root.set_stream_active("AAPL", "quotes")
     assert len(held) == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.5, 100.5])
+def test_set_quality_of_what_is_no_percentage_is_refused(
+    root: ob.SessionData, value: float
+) -> None:
+    root.add_bar("TSLA", "1m", bar(at(0)))
+    root.add_bar("TSLA", "5m", bar(at(5)))
+    with pytest.raises(ArgumentError, match="0 to 100"):
+        root.set_quality("TSLA", "1d", value)
+    assert root["TSLA"].historical_quality == {}
+
+
+def test_add_bar_that_says_it_is_of_another_interval_is_refused(root: ob.SessionData) -> None:
+    five = ob.BarData(at(0), 10.0, 11.0, 9.0, 10.0, 1.0, symbol="TSLA", interval="5m")
+    with pytest.raises(ArgumentError, match="received 'a 5m bar', expected a 1m bar"):
+        root.add_bar("TSLA", "1m", five)
+    assert "TSLA" not in root
+    assert root.add_bar("TSLA", "5m", five).get_bar_count(interval="5m") == 1

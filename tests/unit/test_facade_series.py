@@ -12,7 +12,7 @@ import openbell as ob
 from openbell.errors import ArgumentError, BarRefused, SchemaError, TimeError
 from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, TICK_DTYPE
 from tests.facade_bars import WINDOW, at, bar, minutes, moment
-from tests.strategies import make_bars
+from tests.strategies import MINUTE, make_bars, utc_ns, window_of
 
 FIELDS = ("open", "high", "low", "close", "volume")
 
@@ -279,6 +279,31 @@ def test_ring_smaller_than_the_day_lets_go_of_the_oldest(root: ob.SessionData) -
 
 
 # One bar, one quote, one trade
+
+
+def test_ring_over_a_break_counts_its_gaps() -> None:
+    morning = utc_ns("2025-07-02T01:30")
+    afternoon = utc_ns("2025-07-02T05:00")
+    window = window_of(
+        ("2025-07-02T01:30", "2025-07-02T01:40"), ("2025-07-02T05:00", "2025-07-02T05:10")
+    )
+    root = ob.SessionData()
+    root.begin(window)
+    rec = root.register_symbol_data(ob.SymbolSessionData("A", base_interval="1m", capacity=2))
+    # The seventh and the eighth bar each make room: what goes ends with the morning.
+    for start in [morning + k * MINUTE for k in (1, 9)] + [
+        afternoon + k * MINUTE for k in (0, 1, 2, 4, 5, 7)
+    ]:
+        rec.append(start, 10.0, 11.0, 9.0, 10.0, 1.0)
+    series = rec.bars["1m"]
+    assert series.n_evicted >= 2
+    assert [(gap.start_ns, gap.bar_count) for gap in series.gaps] == [
+        (morning, 1),
+        (morning + 2 * MINUTE, 7),
+        (afternoon + 3 * MINUTE, 1),
+        (afternoon + 6 * MINUTE, 1),
+    ]
+    assert (series.n_gaps, series.n_missing) == (4, 10)
 
 
 def test_bar_takes_instants_with_an_offset_only() -> None:

@@ -320,3 +320,30 @@ def test_clock_of_a_session_stays_with_its_root(session: ob.SessionCoordinator) 
             session.root.advance(day.window.open_ns)
         break
     assert np.isfinite(session.root.latest("close", "1s")).sum() == 0
+
+
+def test_bars_are_noted_as_streamed_until_the_day_ends(session: ob.SessionCoordinator) -> None:
+    root = session.root
+    for _ in session.days():
+        symbols = root.get_loaded_symbols()
+        assert root.active_streams == {(symbol, "bars"): True for symbol in symbols}
+        root.remove_symbol("BB")
+        assert not root.is_stream_active("BB", "bars")
+    assert root.active_streams == {("AA", "bars"): False}
+    session.close()
+    assert root.active_streams == {}
+
+
+def test_exports_skip_incomplete_bars_when_the_config_says_so(tmp_path: Path) -> None:
+    # All of the first minute, and one second of the next.
+    bars = bars_at(window_of(WEDNESDAY), "1s", [*range(60), 70])
+    write_days(tmp_path, {WEDNESDAY: {"1s": {"AA": bars}}})
+    for policy, counts in (("keep", (2, None)), ("skip", (1, 1))):
+        with session_over(
+            tmp_path, [WEDNESDAY], ["AA"], ["1s", "1m"], on_incomplete=policy
+        ) as session:
+            session.run()
+            tree = session.root.to_json()
+        series = tree["symbols"]["AA"]["session"]["data"]["1m"]
+        assert (series["count"], series.get("incomplete")) == counts
+        assert ob.validate_session_dump(tree) == []

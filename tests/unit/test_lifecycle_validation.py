@@ -248,3 +248,22 @@ def test_open_session_takes_a_file_a_mapping_or_a_config(folder: Path) -> None:
         session.run()
         trees.append(tree(session.root))
     assert all(one == trees[0] for one in trees)
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("indicators", [{"name": "sma", "type": "SMA", "interval": "1m"}]),
+        (
+            "historical_indicators",
+            {"peak": {"type": "trailing_max", "field": "high", "period": "2d"}},
+        ),
+    ],
+)
+def test_open_session_refuses_indicators_it_would_not_compute(
+    folder: Path, key: str, asked: object
+) -> None:
+    config = config_of(folder, [WEDNESDAY], SYMBOLS, STREAMS)
+    with pytest.raises(ConfigError, match="not available") as caught:
+        ob.open_session({**config, key: asked})
+    assert caught.value.key == key

@@ -369,7 +369,7 @@ def test_nothing_imported_raises_what_was_wrong(tmp_path: Path, to: Path) -> Non
     with pytest.raises(DataSourceError, match="no such file"):
         import_bars(tmp_path / "none.csv", to, calendar="XNYS")
     path = write(tmp_path / "x.csv", HEADER, "A,2025-07-02T13:30:00Z,1,2,0.5,1,-1")
-    with pytest.raises(DataSourceError, match=r"none of 1 rows.*1 negative_volume.*row 1"):
+    with pytest.raises(DataSourceError, match=r"none of 1 rows.*1 negative_volume.*line 2"):
         import_bars(path, to, calendar="XNYS", interval="1m")
     with pytest.raises(DataSourceError, match="no rows"):
         import_bars(write(tmp_path / "h.csv", HEADER), to, calendar="XNYS", interval="1m")

@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is fine, 1 when the data or the session failed, 2 when the call was wrong,
         130 when it was interrupted.
     """
-    from openbell.cli.app import run
-
+    try:
+        from openbell.cli.app import run
+    except KeyboardInterrupt:
+        return 130
     return run(arguments)

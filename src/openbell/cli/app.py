@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -92,8 +93,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = app(args=words, prog_name="openbell", standalone_mode=False, obj=call)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader went away, as `| head` does; without this Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,6 +104,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _report(error, call)
     finally:
         log.removeHandler(warnings)
+    if code == INTERRUPTED:
+        # typer makes an exit code of Ctrl-C, in silence.
+        _say("interrupted")
     return code if isinstance(code, int) else FINE
 
 
@@ -125,8 +128,10 @@ def _report(error: Exception, call: _Call) -> int:
         _say(str(error))
         return WRONG_CALL if isinstance(error, _CALL_ERRORS) else FAILED
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename is not None else ""
-        _say(f"{where}{error.strerror or error}")
+        where = error.filename
+        if where is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            where = "cannot write"
+        _say(f"{'' if where is None else f'{where}: '}{error.strerror or error}")
         return FAILED
     hint = "" if call.debug else "; openbell --debug shows where"
     _say(f"unexpected {type(error).__name__}: {error}{hint}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["Told", "counted", "drawn", "output", "seconds", "stages", "warn"]
+__all__ = ["Told", "counted", "drawn", "output", "program", "seconds", "stages", "warn"]
 
 #: Tells how far a stage has come: its name, how much is done, how much there is.
 Told = Callable[[str, int, int], None]
@@ -39,13 +41,23 @@ def drawn(path: Path | None, title: str) -> Iterator[Console]:
     if path is not None:
         picture = console.export_svg(title=title)
         # The picture opens offline: the viewer's own monospace font is used.
-        picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+        picture = re.sub(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", "", picture, flags=re.DOTALL)
         path.write_text(picture, encoding="utf-8")
 
 
 def warn(message: str) -> None:
     """Print one line on stderr."""
     _console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def program() -> str:
+    """Return what to type to run this command again: its path when its name alone does not do."""
+    called, found = Path(sys.argv[0]), shutil.which("openbell")
+    if called.stem != "openbell" or (
+        found is not None and called.resolve() == Path(found).resolve()
+    ):
+        return "openbell"
+    return str(called)
 
 
 def counted(n: int, noun: str) -> str:

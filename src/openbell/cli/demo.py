@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from openbell.cli.console import output, seconds
+from openbell.cli.console import output, program, seconds
 from openbell.cli.replay import print_day, run_days, write_csv, write_json
 
 __all__ = ["demo"]
@@ -80,6 +80,7 @@ def demo(
     }  # fmt: skip
     for what, path in places.items():
         console.print(f"{what:>14}  {path}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"\nNext: [bold]openbell show {dump} --symbol {symbols[0]}[/]", soft_wrap=True)
+    again = f"{program()} show {dump} --symbol {symbols[0]}"
+    console.print(f"\nNext: [bold]{again}[/]", highlight=False, soft_wrap=True)
     if violations:
         raise typer.Exit(1)

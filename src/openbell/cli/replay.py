@@ -12,6 +12,7 @@ import typer
 
 from openbell.cli.console import counted, output, seconds, stages
 from openbell.cli.tables import rows_of_root, session_table
+from openbell.errors import ArgumentError
 
 if TYPE_CHECKING:
     from datetime import date as Date
@@ -69,6 +70,10 @@ def replay(
 
     from openbell.config import SessionConfig
 
+    # Known before a long replay, not after it.
+    for option, path in (("--json", json), ("--csv", csv)):
+        if path is not None:
+            _check_target(option, path)
     settings = SessionConfig.load(config)
     if speed is not None:
         settings = replace(settings, session=replace(settings.session, speed=speed))
@@ -84,6 +89,14 @@ def replay(
                 target = dated(path, day.date, several)
                 write(session, target)
                 console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+
+
+def _check_target(option: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ArgumentError(option, str(path), "a file in a folder that exists; make it first")
+    if path.exists() and not path.is_file():
+        # Renaming the finished file over a device would take the device away.
+        raise ArgumentError(option, str(path), "a file; this is a folder or a device")
 
 
 def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[DayRun]:

@@ -12,7 +12,7 @@ import typer
 
 from openbell.cli.console import counted, drawn
 from openbell.cli.tables import plain_table, price, rows_of_dump, session_table
-from openbell.errors import DatasetError, DumpError, UnknownSymbolError
+from openbell.errors import ArgumentError, DatasetError, DumpError, UnknownSymbolError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +39,10 @@ def show(
     ] = None,
 ) -> None:
     """Show a dump or a dataset."""
+    if what.is_file() and what.suffix.lower() == ".csv":
+        raise ArgumentError(
+            "DUMP", str(what), "a JSON dump or a dataset's folder; `openbell validate` reads logs"
+        )
     with drawn(svg, f"openbell show {what}") as console:
         if what.is_dir():
             _show_dataset(console, what, symbol)
@@ -92,7 +96,9 @@ def _find(symbol: str, symbols: Iterator[tuple[str, Any]]) -> Any:
 
 def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps: int) -> None:
     console.print(session_table(console, rows_of_dump([(tree["symbol"], tree)])))
-    flags = ", ".join(f"{name} {value}" for name, value in tree["metadata"].items())
+    flags = ", ".join(
+        f"{name} {value}" for name, value in tree["metadata"].items() if value is not None
+    )
     console.print(f"\nprovenance: loaded {tree['is_loaded']}, {flags}", highlight=False)
     if tree["rejected"]:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in tree["rejected"].items())
@@ -139,9 +145,14 @@ def _show_dataset(console: Console, folder: Path, symbol: str | None) -> None:
         numbers = (f"{n:,}" for n in (len(dates), len(names), n_rows))
         table.add_row(kind, interval, dates[0], dates[-1], *numbers)
     if not known:
-        raise DatasetError(folder, "no bars/interval=.../date=....parquet in it; not a dataset")
+        raise DatasetError(
+            folder,
+            "no bars/interval=.../date=....parquet in it; not a dataset,"
+            " which `openbell import` or `openbell sample` writes",
+        )
     if symbol is not None and symbol not in known:
-        raise UnknownSymbolError(symbol, sorted(known))
+        shown = ", ".join(sorted(known)[:8]) + (", ..." if len(known) > 8 else "")
+        raise ArgumentError("--symbol", symbol, f"one that the dataset holds: {shown}")
     console.print(f"[bold]{folder}[/]", highlight=False)
     console.print(table)
     if symbol is None:

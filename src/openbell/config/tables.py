@@ -71,6 +71,7 @@ class SessionTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     speed : float
         0 replays as fast as possible, 1 in real time, 60 a minute in a second.
     strict : bool
+        Whether an error in a callback ends the session; in this version it always does.
     """
 
     symbols: Texts

@@ -1,6 +1,6 @@
 """What leaves a session: the JSON dump, the CSV log, Arrow tables; and their loader and checker."""
 
-from openbell.export.arrow import arrow_stream, series_to_arrow
+from openbell.export.arrow import series_to_arrow
 from openbell.export.check import Violation, validate_session_dump
 from openbell.export.csv_log import write_session_csv
 from openbell.export.json_dump import (
@@ -16,7 +16,6 @@ __all__ = [
     "SessionDump",
     "SymbolDump",
     "Violation",
-    "arrow_stream",
     "load_session_dump",
     "series_to_arrow",
     "session_to_dict",

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
     from openbell.bars import BarIntervalData
 
-__all__ = ["arrow_stream", "series_to_arrow"]
+__all__ = ["series_to_arrow"]
 
 _TRIES: Final = 64
 
 
-def series_to_arrow(series: BarIntervalData) -> pa.Table:
+def series_to_arrow(series: BarIntervalData, *, complete_only: bool = False) -> pa.Table:
     """Return the closed bars of a series as a table of one chunk.
+
+    Parameters
+    ----------
+    series : BarIntervalData
+    complete_only : bool
+        Whether derived bars that lack base bars are left out.
 
     Returns
     -------
@@ -36,7 +42,7 @@ def series_to_arrow(series: BarIntervalData) -> pa.Table:
     """
     import pyarrow as pa
 
-    columns = _columns(series)
+    columns = _columns(series, complete_only)
     types = {"timestamp": pa.timestamp("ns", tz="UTC"), "n_base": pa.int32()}
     schema = pa.schema(
         [(name, types.get(name, pa.float64())) for name in columns],
@@ -50,7 +56,7 @@ def series_to_arrow(series: BarIntervalData) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _columns(series: BarIntervalData) -> dict[str, Any]:
+def _columns(series: BarIntervalData, complete_only: bool) -> dict[str, Any]:
     # A late bar, a correction or an eviction by another thread between two columns would make
     # rows that never were.
     for _ in range(_TRIES):
@@ -58,9 +64,12 @@ def _columns(series: BarIntervalData) -> dict[str, Any]:
         bars, n_base = series.data, series.n_base
         columns: dict[str, Any] = dict(zip(BAR_FIELDS, deinterleave(bars), strict=True))
         if n_base is not None:
-            n_rows = min(len(bars), len(n_base))
-            columns = {name: values[:n_rows] for name, values in columns.items()}
-            columns["n_base"] = n_base[:n_rows].copy()
+            # A thread that appends between two readings makes the later one longer.
+            full = series.n_base_full()
+            n_rows = min(len(bars), len(n_base), len(full))
+            columns["n_base"] = n_base.copy()
+            kept = n_base[:n_rows] == full[:n_rows] if complete_only else slice(None)
+            columns = {name: values[:n_rows][kept] for name, values in columns.items()}
         if (series.revision, series.n_evicted) == before:
             return columns
     raise SessionStateError(
@@ -68,15 +77,3 @@ def _columns(series: BarIntervalData) -> dict[str, Any]:
         "changing bars faster than they can be copied",
         "export from the thread that feeds it, or while that one waits",
     )
-
-
-def arrow_stream(series: BarIntervalData, requested_schema: object | None = None) -> object:
-    """Return the PyCapsule that ``series.__arrow_c_stream__`` hands out.
-
-    Parameters
-    ----------
-    series : BarIntervalData
-    requested_schema : PyCapsule, optional
-        An ``ArrowSchema`` the consumer would like; honoured when the columns can be cast to it.
-    """
-    return series_to_arrow(series).__arrow_c_stream__(requested_schema)

@@ -101,7 +101,7 @@ def validate_session_dump(dump: Mapping[str, Any] | str | PathLike[str]) -> list
     list of Violation
         Empty when all is well. ``str()`` of each is one line. A file that is no dump at all
         gives one violation of the rule ``schema``. What a dump does not hold (rows left out,
-        bars that a ring evicted) is not judged.
+        bars that a ring evicted, gaps around incomplete bars left out) is not judged.
 
     Raises
     ------
@@ -257,9 +257,10 @@ def _read_series(
         return None
     if not check_shape(tree["gaps"], _GAPS, f"{where}.gaps", findings):
         return None
-    if not is_count(tree.get("evicted", 0)):
-        findings.add("schema", f"{where}.evicted is {tree['evicted']!r}, not a count", name)
-        return None
+    for key in ("evicted", "incomplete"):
+        if not is_count(tree.get(key, 0)):
+            findings.add("schema", f"{where}.{key} is {tree[key]!r}, not a count", name)
+            return None
     try:
         bars, n_base = parse_bars(tree)
         grid = None if window is None else window.grid(name)

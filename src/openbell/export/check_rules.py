@@ -118,6 +118,11 @@ class SeriesFacts:
         return int(self.tree.get("evicted", 0))
 
     @property
+    def n_incomplete(self) -> int:
+        """How many bars are left out because they lack base bars."""
+        return int(self.tree.get("incomplete", 0))
+
+    @property
     def generated(self) -> bool:
         """Whether the dump calls the series derived."""
         return bool(self.tree["generated"])
@@ -155,7 +160,7 @@ def check_series(facts: SeriesFacts, findings: Findings) -> None:
         return
     n_expected = facts.grid.expected(facts.elapsed_ns)
     _check_scores(facts, n_expected, findings)
-    if facts.has_rows and ranges is not None and not facts.n_evicted:
+    if facts.has_rows and ranges is not None and not facts.n_evicted and not facts.n_incomplete:
         _check_gaps(facts, facts.grid, n_expected, ranges, findings)
 
 
@@ -234,7 +239,7 @@ def _read_ranges(
 
 def _check_scores(facts: SeriesFacts, n_expected: int, findings: Findings) -> None:
     n_present = len(facts.bars) if facts.has_rows else facts.tree["count"]
-    n_present += facts.n_evicted
+    n_present += facts.n_evicted + facts.n_incomplete
     for key, scale in (("quality", 100.0), ("coverage", 1.0)):
         # The quality of a series that was written directly may be its writer's own.
         if key == "quality" and not (facts.is_base or facts.generated):
@@ -292,7 +297,8 @@ def check_derived(derived: SeriesFacts, base: SeriesFacts, findings: Findings) -
     findings.rows("derived_slots", ~known, ts_ns, name, "derived from no base bar")
     wanted_ts = np.ascontiguousarray(folded["timestamp"])
     lacking = ~np.isin(wanted_ts, derived.bars["timestamp"][derived.n_base > 0])
-    findings.rows("derived_slots", lacking, wanted_ts, name, "missing though the base has bars")
+    if np.count_nonzero(lacking) > derived.n_incomplete:
+        findings.rows("derived_slots", lacking, wanted_ts, name, "missing though the base has bars")
     at = np.searchsorted(wanted_ts, ts_ns[known])
     rows, n_base, ts_ns = rows[known], n_base[known], ts_ns[known]
     folded, counts = folded[at], counts[at]

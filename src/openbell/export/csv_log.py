@@ -52,7 +52,8 @@ def write_session_csv(
     ``{symbol}_volume``, ``_high``, ``_low`` of the session so far and ``_close`` of the newest base
     bar; and the record's provenance as it is when the log is written. All is computed from the
     bars the record holds now, so late bars and corrections show in the slot they belong to.
-    Cells of what is not known, or was evicted from a ring, are empty.
+    Cells of what is not known, or was evicted from a ring, are empty. Counts are of all closed
+    bars, incomplete ones too.
 
     Parameters
     ----------

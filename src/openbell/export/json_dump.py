@@ -63,7 +63,9 @@ def session_to_dict(
     -------
     dict
         A copy, equal to what :func:`write_session_json` writes once decoded. Times are
-        ISO-8601 UTC with offset, absent numbers None, integral volumes ints.
+        ISO-8601 UTC with offset, absent numbers None, integral volumes ints. Where
+        ``root.on_incomplete`` is ``skip``, derived bars that lack base bars are left out and
+        counted as ``incomplete``; quality, coverage and gaps are of all that is stored.
 
     Raises
     ------
@@ -80,7 +82,10 @@ def session_to_dict(
 def symbol_to_dict(
     rec: SymbolSessionData, *, intervals: Iterable[str] | None = None, bars: bool = True
 ) -> dict[str, Any]:
-    """Return one record as its branch of the dump's tree; see :func:`session_to_dict`."""
+    """Return one record as its branch of the dump's tree, incomplete bars and all.
+
+    See :func:`session_to_dict`.
+    """
     return _Exporter(None, intervals, bars).symbol(rec)
 
 
@@ -142,6 +147,7 @@ class _Series:
     coverage: float | None
     gaps: Sequence[GapInfo]
     n_evicted: int
+    n_incomplete: int
 
 
 class _Exporter:
@@ -153,6 +159,7 @@ class _Exporter:
         self._root = root
         self._wanted = None if intervals is None else {interval(name).name for name in intervals}
         self._bars = bars
+        self._skips_incomplete = root is not None and root.on_incomplete == "skip"
         self._labels = Labels(None if root is None else root.window)
         self._now_ns = self._clock()
         self.session: dict[str, Any] = {} if root is None else _session_tree(root, self._now_ns)
@@ -200,17 +207,26 @@ class _Exporter:
         return self._wanted is None or name in self._wanted
 
     def _capture_series(self, series: BarIntervalData, quality: float | None) -> _Series:
-        n_base = series.n_base
+        bars, n_base, n_incomplete = _copy(series.data), series.n_base, 0
+        if n_base is not None:
+            n_base = _copy(n_base)
+            if self._skips_incomplete:
+                # Of another length only when bars came meanwhile, and then it is captured again.
+                full = series.n_base_full()[: len(n_base)]
+                whole = n_base[: len(full)] == full
+                n_incomplete = int(np.count_nonzero(~whole))
+                bars, n_base = bars[: len(whole)][whole], n_base[: len(whole)][whole]
         return _Series(
             interval=series.interval,
             generated=series.derived,
             base=series.base,
-            bars=_copy(series.data),
-            n_base=None if n_base is None else _copy(n_base),
+            bars=bars,
+            n_base=n_base,
             quality=quality,
             coverage=series.coverage,
             gaps=series.gaps,
             n_evicted=series.n_evicted,
+            n_incomplete=n_incomplete,
         )
 
     def _series_tree(self, series: _Series) -> dict[str, Any]:
@@ -224,6 +240,8 @@ class _Exporter:
         }
         if series.n_evicted:
             tree["evicted"] = series.n_evicted
+        if series.n_incomplete:
+            tree["incomplete"] = series.n_incomplete
         if self._bars:
             labels = self._labels.of(series.interval, series.bars["timestamp"])
             tree |= rows_tree(series.bars, labels, series.n_base)

@@ -207,8 +207,8 @@ def find_gaps(
     expected = grid.n_slots if elapsed_ns is None else grid.expected(elapsed_ns)
     runs = _scratch(len(source) + 1)
     heads = heads_of_runs(source, grid.step_ns, runs)
-    first = np.empty(heads + 1, dtype=np.int64)
-    count = np.empty(heads + 1, dtype=np.int64)
+    first = np.empty(heads + len(grid.segments), dtype=np.int64)
+    count = np.empty(heads + len(grid.segments), dtype=np.int64)
     n = find(source, grid.segments, grid.step_ns, expected, runs, heads, first, count)
     if n < 0:
         refuse(source, -1 - n, str(grid.interval))

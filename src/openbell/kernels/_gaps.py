@@ -32,10 +32,11 @@ def find(
 ) -> Any:
     # Writes the first slot and the length of each run of missing slots; returns how many, or
     # -1 - the index of a bar that is out of order or in no segment. `runs` holds the `heads`
-    # indices found by :func:`heads_of_runs`; `first` and `count` hold one more than that.
+    # indices found by :func:`heads_of_runs`; `first` and `count` hold one more than that for
+    # each segment.
     n = np.uint64(bars.shape[0])
 
-    # A run of bars gives at most one gap, before it.
+    # A run of bars within one segment gives at most one gap, before it.
     k = np.uint64(0)
     awaited = np.int64(0)
     after = closed = np.int64(-(1 << 63))
@@ -43,26 +44,29 @@ def find(
     for q in range(heads):
         i = np.uint64(runs[np.uint64(q)])
         stop = np.uint64(runs[np.uint64(q + 1)]) if q + 1 < heads else n
-        head, tail = bars[i].timestamp, bars[stop - _ONE].timestamp
-        # Most gaps are one slot, and a division costs more than all else here.
-        if head - after == step and head < closed:
-            slot = awaited + 1
-        else:
-            while row < segments.shape[0] and segments[row, 1] <= head:
-                row += _ONE
-            slot = _slot_in(segments, row, head, step)
-        last = slot + np.int64(stop - i) - 1
-        if slot < awaited:
-            return -np.int64(i) - 1
-        closed = segments[row, 1]
-        if tail >= closed and _slot_after(segments, row, tail, step) != last:
-            return -np.int64(i) - 1
-        if slot > awaited and awaited < n_expected:
-            first[k] = awaited
-            count[k] = min(slot, n_expected) - awaited
-            k += _ONE
-        awaited = last + 1
-        after = tail + step
+        while i < stop:
+            head = bars[i].timestamp
+            # Most gaps are one slot, and a division costs more than all else here.
+            if head - after == step and head < closed:
+                slot = awaited + 1
+            else:
+                while row < segments.shape[0] and segments[row, 1] <= head:
+                    row += _ONE
+                slot = _slot_in(segments, row, head, step)
+            if slot < awaited:
+                return -np.int64(i) - 1
+            closed = segments[row, 1]
+            # A step on may be another slot, or none, where a segment ends.
+            part = stop
+            if bars[stop - _ONE].timestamp >= closed:
+                part = i + np.uint64((closed - head + step - 1) // step)
+            if slot > awaited and awaited < n_expected:
+                first[k] = awaited
+                count[k] = min(slot, n_expected) - awaited
+                k += _ONE
+            awaited = slot + np.int64(part - i)
+            after = bars[part - _ONE].timestamp + step
+            i = part
     if awaited < n_expected:
         first[k] = awaited
         count[k] = n_expected - awaited
@@ -117,10 +121,3 @@ def _slot_in(segments: Int64Array, row: Any, ts: Any, step: Any) -> Any:
     if row >= segments.shape[0] or ts < segments[row, 0]:
         return np.int64(_NOWHERE)
     return segments[row, 3] + np.int64(np.uint64(ts - segments[row, 2]) // np.uint64(step))
-
-
-@jit
-def _slot_after(segments: Int64Array, row: Any, ts: Any, step: Any) -> Any:
-    while row < segments.shape[0] and segments[row, 1] <= ts:
-        row += _ONE
-    return _slot_in(segments, row, ts, step)

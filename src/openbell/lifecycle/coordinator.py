@@ -13,7 +13,7 @@ from openbell._native.values import BarData
 from openbell.clock.manager import TimeManager
 from openbell.config import SessionConfig, SessionTable
 from openbell.errors import CalendarError, ConfigError, SessionStateError
-from openbell.intervals import interval
+from openbell.intervals import interval as parse_interval
 from openbell.lifecycle.loading import load_records
 from openbell.lifecycle.validation import (
     SymbolValidationResult,
@@ -110,8 +110,15 @@ class SessionCoordinator:
         session = config.session
         if session.mode == "live":
             raise ConfigError("session.mode", "live", "'backtest'; live sessions are not available")
+        for key, asked in (
+            ("historical_indicators", config.historical_indicators),
+            ("indicators", config.indicators),
+        ):
+            if asked:
+                raise ConfigError(key, f"{len(asked)} of them", "none; they are not available yet")
         self.config = config
         self.root = SessionData()
+        self.root.on_incomplete = session.on_incomplete
         self.time_manager: TimeManager = _SessionTime(self.root, session)
         if data is None:
             data = DataManager.from_config(config, self.time_manager)
@@ -128,7 +135,7 @@ class SessionCoordinator:
         self._day: TradingDay | None = None
         self._is_closed = False
 
-    def on_close(self, name: str, callback: CloseCallback) -> None:
+    def on_close(self, interval: str, callback: CloseCallback) -> None:
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.
 
         By data or by clock, as a copy (:class:`BarData`). Of one instant, shorter intervals
@@ -141,7 +148,7 @@ class SessionCoordinator:
         IntervalError
             When the interval is unknown.
         """
-        self._on_close.append((interval(name).name, callback))
+        self._on_close.append((parse_interval(interval).name, callback))
 
     def on_loaded(self, callback: LoadCallback) -> None:
         """Call ``callback(record)`` for each record when it is loaded: progress of a long load."""

@@ -35,7 +35,7 @@ def load_records(
     data: DataManager,
     on_loaded: Callable[[SymbolSessionData], None],
 ) -> None:
-    """Register the records of the symbols that may be loaded, and preload their bars.
+    """Register the records of the symbols that may be loaded, preload and stream their bars.
 
     A symbol whose bars turn out to be unreadable is taken out of the root again: its result
     then says why, and a warning is logged.
@@ -80,6 +80,7 @@ def load_records(
                 leave_out(results[symbol], window.date, f"its data cannot be read: {error}")
                 continue
             rec.is_loaded = True
+            root.set_stream_active(symbol, "bars")
             on_loaded(rec)
 
 

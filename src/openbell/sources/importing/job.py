@@ -155,7 +155,7 @@ def _refuse(report: ImportReport, errors: list[OpenbellError], listed: list[Path
     if report.n_read:
         counts = ", ".join(f"{n} {reason}" for reason, n in report.n_bad.items())
         first = report.bad_rows[0] if report.bad_rows else None
-        shown = f"; first: {first.file} row {first.row}: {first.detail}" if first else ""
+        shown = f"; first: {first.file} {first.place}: {first.detail}" if first else ""
         raise DataSourceError(
             "import", f"{where}: none of {report.n_read} rows is a good bar: {counts}{shown}"
         )

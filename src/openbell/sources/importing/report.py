@@ -42,6 +42,11 @@ class BadRow(NamedTuple):
     """One of :data:`REASONS`."""
     detail: str
 
+    @property
+    def place(self) -> str:
+        """Where to look in the file: its line when it has lines, else its row."""
+        return f"row {self.row}" if self.line is None else f"line {self.line}"
+
 
 class FailedFile(NamedTuple):
     """A file that could not be read (further), or written."""
