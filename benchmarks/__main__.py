@@ -23,11 +23,14 @@ from benchmarks.report import (
     read_kept,
     read_run,
     show,
+    to_markdown,
     tolerance_between,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".benchmarks" / "kept.json"
+README = ROOT / "README.md"
+MARKS = ("<!-- bench -->", "<!-- /bench -->")
 
 
 def main() -> int:
@@ -41,6 +44,9 @@ def main() -> int:
     if options.save and rows:
         keep(KEPT, machine, rows)
         console.print(f"kept in {KEPT.relative_to(ROOT)}")
+    if options.readme:
+        quote(to_markdown(machine, rows))
+        console.print("quoted in README.md")
     if options.check:
         failed |= check(console, machine, rows, options.quick)
     return int(failed)
@@ -64,7 +70,16 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="compare the ratios with the kept ones; exit 1 when one is worse",
     )
+    parser.add_argument("--readme", action="store_true", help="quote the table in the README")
     return parser.parse_args()
+
+
+def quote(table: str) -> None:
+    """Put the table between its marks in the README."""
+    before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    text = f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"
+    README.write_text(text, encoding="utf-8")
 
 
 def measure(only: str, quick: bool) -> tuple[bool, dict[str, Any], list[Row]]:

@@ -159,6 +159,20 @@ def show(console: Console, machine: dict[str, str], rows: Iterable[Row]) -> None
     console.print(table)
 
 
+def to_markdown(machine: dict[str, str], rows: Iterable[Row]) -> str:
+    """The table as the README holds it: every row that has a goal, and what it ran on."""
+    lines = ["| what | goal | measured | beside | ratio | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        if row.goal is not None:
+            note = f" ({row.note})" if row.note else ""
+            measured = in_unit(statistics.median(row.measured), row)
+            beside = f"{in_unit(statistics.median(row.reference), row)}: {row.reference_name}"
+            cells = (row.title + note, describe_goal(row), measured, beside)
+            verdict = row.verdict if row.verdict == "reached" else f"**{row.verdict}**"
+            lines.append(f"| {' | '.join(cells)} | {row.ratio:.2f} | {verdict} |")
+    return "\n".join([*lines, "", "; ".join(machine.values()) + "."])
+
+
 def describe_goal(row: Row) -> str:
     if row.goal is None:
         return ""
