@@ -17,7 +17,7 @@ NATIVE := $(wildcard src/_native/*.pyx src/_native/*.h src/openbell/_native/*.px
 DEMO_DIR ?= openbell-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint format bench bench-save bench-check wheel clean
+.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check wheel clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ demo: $(BUILT) ## Replay a synthetic session through the engine, and export it
 
 test: $(BUILT) ## Run the tests; ARGS="-k name" for some of them
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(BUILT) ## Run the property tests on many more examples, for some minutes
+	OPENBELL_HYPOTHESIS=ci $(BIN)/python -m pytest tests/property tests/parity tests/memory $(ARGS)
 
 build: $(BUILT) ## Install in place, and build the native modules that changed
 
@@ -44,6 +47,9 @@ bench: $(BUILT) ## Measure each goal beside its reference, on this machine
 
 bench-save: $(BUILT) ## The same, and keep the result to compare with
 	$(BIN)/python -m benchmarks --save
+
+bench-readme: $(BUILT) ## The same, and quote the result in the README
+	$(BIN)/python -m benchmarks --readme
 
 bench-check: $(BUILT) ## Measure, and fail where it is slower than the kept result
 	$(BIN)/python -m benchmarks --check

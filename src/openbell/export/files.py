@@ -16,9 +16,14 @@ __all__ = ["replacing"]
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file beside `path` for writing; give it that name when the block ends well.
 
-    When the block raises, the unfinished file is deleted and `path` is as it was.
+    When the block raises, the unfinished file is deleted and `path` is as it was. A link keeps
+    pointing where it points; a device or a pipe is written to, not replaced.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with open(target, "wb") as device:
+            yield device
+        return
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     # Exclusive creation instead of tempfile: the usual permissions, not private ones.
     with open(unfinished, "xb") as file:
