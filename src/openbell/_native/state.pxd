@@ -24,7 +24,8 @@ cdef struct SeriesState:
     # Line 1: what every append reads.
     Bar* rows                    # closed bars, oldest retained first
     int64_t n                    # visible rows
-    int64_t room                 # rows the memory holds
+    int32_t room                 # rows the memory holds
+    int32_t updated
     int64_t next_start_ns        # the slot after the newest closed bar (kept for folded series)
     int64_t next_end_ns
     int64_t open_end_ns          # end of the newest bucket; INT64_MIN while there was none
@@ -33,7 +34,6 @@ cdef struct SeriesState:
     # Line 2: the open bucket.
     Bar acc                      # labelled by the bucket's start
     int32_t acc_n_base           # base bars in it; 0 when no bucket is open
-    int32_t updated
     int32_t* n_base              # base bars in each row; NULL for a series that arrives
     # The rest: read when a bucket opens, or off the hot path.
     int64_t step_ns

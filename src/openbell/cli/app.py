@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -95,10 +96,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader went away, as `| head` does; without this Python complains once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away, as `| head` does.
+        _drop_output()
         return FAILED
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_output()
         if call.debug:
             traceback.print_exc()
         return _report(error, call)
@@ -108,6 +111,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # typer makes an exit code of Ctrl-C, in silence.
         _say("interrupted")
     return code if isinstance(code, int) else FINE
+
+
+def _drop_output() -> None:
+    # What stdout still holds could not be written; Python would complain of it again at exit.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Warnings(logging.Handler):
