@@ -60,9 +60,14 @@ def make_record(
     )
 
 
-def make_root(n_symbols: int, **options: int) -> tuple[ob.SessionData, list[ob.SymbolSessionData]]:
-    """A running day with records that have their memory."""
-    root = ob.SessionData()
+def make_root(
+    n_symbols: int, root: ob.SessionData | None = None, **options: int
+) -> tuple[ob.SessionData, list[ob.SymbolSessionData]]:
+    """A running day with records that have their memory: the next day of a root, when given."""
+    root = root or ob.SessionData()
+    if root.window is not None:
+        root.end()
+        root.clear()
     records = [
         root.register_symbol_data(make_record(f"S{k:05}", **options)) for k in range(n_symbols)
     ]
