@@ -48,8 +48,8 @@ cdef inline int close_bucket(SymbolState* s, SeriesState* d) except -1:
     cdef int32_t n_base = d.acc_n_base
     cdef SeriesState* consumer
     d.acc_n_base = 0
-    if n and d.rows[n - 1].timestamp >= d.acc.timestamp:
-        # A bar was written directly for this slot or a later one.
+    if d.has_written:
+        # For this slot or a later one, perhaps.
         (<Core>s.core).put_row(d, &d.acc, n_base)
     else:
         if n == d.room:

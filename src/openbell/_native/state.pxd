@@ -34,12 +34,13 @@ cdef struct SeriesState:
     # Line 2: the open bucket.
     Bar acc                      # labelled by the bucket's start
     int32_t acc_n_base           # base bars in it; 0 when no bucket is open
+    int32_t has_written          # a folded series with rows of n_base 0, written directly
     int32_t* n_base              # base bars in each row; NULL for a series that arrives
     # The rest: read when a bucket opens, or off the hot path.
     int64_t step_ns
     const int64_t* segments      # the grid's table, shared with everyone
     int32_t n_segments
-    int32_t segment              # where the newest bucket lies
+    int32_t segment              # where the open bucket or the next slot lies
     int64_t n_waiting            # rows behind the visible head, for the replay cursor
     int64_t n_gaps               # runs of missing slots up to the newest closed bar
     int64_t revision
@@ -49,7 +50,6 @@ cdef struct SeriesState:
     int64_t* evicted_gaps        # pairs of start and end of the runs among evicted bars
     int64_t n_evicted_gaps
     SeriesState* source          # what it folds from; NULL when it arrives
-    int32_t has_written          # a folded series with rows of n_base 0, written directly
     int32_t touched              # within one refold: a closed row changed
     int64_t mark                 # within one fold of a block: where it has changed
     int32_t index                # place in the Core's lists
@@ -139,6 +139,8 @@ cdef inline void move_next(SeriesState* d, int64_t end_ns) noexcept nogil:
         d.next_end_ns = end_ns + d.step_ns
     else:
         slot_after(d, end_ns, &d.next_start_ns, &d.next_end_ns)
+        if d.next_start_ns != INT64_MAX:
+            d.segment = find_segment(d, d.next_start_ns)
 
 
 cdef inline void open_bucket(SeriesState* d, const Bar* bar, int32_t n_base) noexcept nogil:
