@@ -7,23 +7,12 @@ cimport numpy as cnp
 
 from openbell._native.block cimport append_rows, preload_rows
 from openbell._native.core cimport Core, append_quick
-from openbell._native.rings cimport SessionCore
-from openbell._native.state cimport Bar, SeriesState, SymbolState
+from openbell._native.state cimport OB_PREFETCH, Bar, SeriesState, SymbolState
 
 from openbell.errors import BarRefused, SchemaError
 from openbell.schema import REFUSALS, as_bars
 
 cnp.import_array()
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define OB_PREFETCH(at) __builtin_prefetch((at), 1)
-    #else
-    #define OB_PREFETCH(at) ((void)(at))
-    #endif
-    """
-    void OB_PREFETCH(const void* at) noexcept nogil
 
 _EXPECTED = {
     "not_finite": "expected finite prices and volume",

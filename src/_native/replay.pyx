@@ -18,7 +18,8 @@ from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series, slots_ended
 from openbell._native.state cimport (
-    SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment, lower_bound,
+    OB_PREFETCH, SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment,
+    lower_bound,
 )
 from openbell._native.values cimport make_bar
 
@@ -27,16 +28,6 @@ from math import gcd
 from openbell.errors import SessionStateError
 
 cnp.import_array()
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define OB_PREFETCH(at) __builtin_prefetch((at), 1)
-    #else
-    #define OB_PREFETCH(at) ((void)(at))
-    #endif
-    """
-    void OB_PREFETCH(const void* at) noexcept nogil
 
 cdef int64_t BULK_TICKS = 1024      # how far a replay that nobody watches goes symbol by symbol
 

@@ -7,6 +7,16 @@ Every step keeps one invariant: after it no bucket is open whose end lies at or 
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define OB_PREFETCH(at) __builtin_prefetch((at), 1)
+    #else
+    #define OB_PREFETCH(at) ((void)(at))
+    #endif
+    """
+    void OB_PREFETCH(const void* at) noexcept nogil
+
 cdef enum:
     SEGMENT_COLUMNS = 4      # open, close, origin of the buckets, number of the first slot
 
