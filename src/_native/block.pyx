@@ -19,8 +19,6 @@ from openbell._native.state cimport (
     same_values, slot_after,
 )
 
-from openbell.schema import BAR_DTYPE
-
 cnp.import_array()
 
 cdef enum:

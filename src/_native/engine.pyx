@@ -223,7 +223,6 @@ cdef class SliceAppender:
     """
 
     def __cinit__(self, engines):
-        cdef SymbolEngine engine
         self.cores = [(<SymbolEngine?>e).core for e in engines]
         self.n_engines = len(self.cores)
         self.states = <SymbolState**>malloc(max(1, self.n_engines) * sizeof(SymbolState*))

@@ -48,8 +48,6 @@ cdef class Series:
             self.core.settle()
         return self.state.n
 
-    # -- views
-
     @property
     def data(self):
         """All closed bars held, oldest first: a read-only view, dtype ``BAR_DTYPE``. O(1)."""
@@ -83,19 +81,13 @@ cdef class Series:
             When `n` is negative.
         """
         cdef int64_t held = self.settled()
-        if n < 0:
-            raise ArgumentError("n", n, "a count of bars, at least 0")
-        if n > held:
-            n = held
+        n = newest(n, held)
         return ob_view(BARS, self.state.rows + held - n, n, sizeof(Bar),
                        self.core.extents[self.state.index])
 
     cdef object field_view(self, int field, int64_t n):
         cdef int64_t held = self.settled()
-        if n < 0:
-            raise ArgumentError("n", n, "a count of bars, at least 0")
-        if n > held:
-            n = held
+        n = newest(n, held)
         return ob_view(FLOATS if field else INSTANTS,
                        <char*>(self.state.rows + held - n) + 8 * field, n, sizeof(Bar),
                        self.core.extents[self.state.index])
@@ -123,8 +115,6 @@ cdef class Series:
     def volume(self, int64_t n):
         """Volumes of the newest `n` bars: read-only strided float64 view. O(1)."""
         return self.field_view(5, n)
-
-    # -- single bars
 
     def __len__(self):
         return self.settled()
@@ -198,17 +188,12 @@ cdef class Series:
         """How many of the bars held have a label before an instant. O(log bars)."""
         return lower_bound(self.state.rows, self.settled(), ts_ns)
 
-    # -- reductions over the newest n bars (fewer while there are fewer; NaN of none)
-
     cdef int64_t recent(self, str field, int64_t n, const double** first) except -1:
         cdef int64_t held = self.settled()
         cdef object place = FIELDS.get(field)
         if place is None or place == 0:
             raise ArgumentError("field", field, "open, high, low, close or volume")
-        if n < 0:
-            raise ArgumentError("n", n, "a count of bars, at least 0")
-        if n > held:
-            n = held
+        n = newest(n, held)
         first[0] = <const double*>(self.state.rows + held - n) + <int>place
         return n
 
@@ -263,8 +248,6 @@ cdef class Series:
         for i in range(n):
             squares += (first[6 * i] - mean) * (first[6 * i] - mean)
         return sqrt(squares / n)
-
-    # -- what is there, and what is not
 
     @property
     def is_base(self):
@@ -447,6 +430,13 @@ def latest_of(list series, str field):
         n = (<Series?>series[i]).settled()
         into[i] = (<const double*>((<Series>series[i]).state.rows + n - 1))[at] if n else NAN
     return values
+
+
+cdef inline int64_t newest(int64_t n, int64_t held) except -1:
+    # How many rows the newest `n` are.
+    if n < 0:
+        raise ArgumentError("n", n, "a count of bars, at least 0")
+    return n if n < held else held
 
 
 cdef inline double total(const double* first, int64_t n) noexcept nogil:
