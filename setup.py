@@ -12,7 +12,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 MODULES = (
-    "arena", "rings", "core", "block", "engine", "values", "series", "events", "replay", "columns",
+    "arena", "rings", "core", "block", "engine", "values", "series", "events", "closings",
+    "replay", "columns",
 )  # fmt: skip
 
 debug = os.environ.get("OPENBELL_DEBUG") == "1"

@@ -194,11 +194,12 @@ cdef int merge_sorted(Core core, const Bar* rows, cnp.ndarray order, cnp.ndarray
                     core.n_duplicate += 1
                     continue
                 core.n_corrected += 1
-                base.revision += 1
+                core.note_change(base, rows[at[i]].timestamp)
                 (into - 1)[0] = rows[at[i]]
             else:
                 core.n_late += is_late[at[i]]
-                base.revision += is_late[at[i]]
+                if is_late[at[i]]:
+                    core.note_change(base, rows[at[i]].timestamp)
                 into[0] = rows[at[i]]
                 into += 1
             changed = min(changed, rows[at[i]].timestamp)

@@ -45,6 +45,11 @@ cdef class Core(Rings):
                     f"{self.symbol}.set_intervals", "past letting go of bars",
                     "what was evicted cannot be folded anew; give the record a larger capacity",
                 )
+        if s.base != NULL and s.base.n_waiting and self.names[0] != base:
+            raise SessionStateError(
+                f"{self.symbol}.set_intervals", f"replaying {self.names[0]} bars",
+                f"a record that is replayed keeps its base; add {self.names[0]} bars to it",
+            )
         for name in (base, *sources):
             if name not in self.names:
                 self.make_series(name)
@@ -64,6 +69,12 @@ cdef class Core(Rings):
                 link[0] = d
         if self.root is not None:
             self.rebuild()
+            self.root.n_changes += 1
+
+    def drop_waiting(self):
+        """Forget the bars that wait behind the visible head."""
+        self.state.base.n_waiting = 0
+        self.arm()
 
     def rebuild(self):
         cdef SymbolState* s = self.state
@@ -221,18 +232,19 @@ cdef class Core(Rings):
             if self.is_evicted(bar.timestamp):
                 return self.refuse(EVICTED)
             base.rows[pos] = bar[0]
-            base.revision += 1
+            self.note_change(base, bar.timestamp)
             self.n_corrected += 1
         elif self.is_evicted(bar.timestamp):
             return self.refuse(EVICTED)
         elif pos < base.n:
             self.insert_row(base, pos, bar, 0)
-            base.revision += 1
+            self.note_change(base, bar.timestamp)
             self.n_late += 1
         else:
             self.close_due(bar.timestamp)
             self.insert_row(base, pos, bar, 0)
             bucket_of(base, bar.timestamp, &start, &s.last_end_ns)
+            self.root.n_stirred += 1
         base.updated = 1
         s.metrics_stale = 1
         self.refold_buckets(bar.timestamp)
@@ -342,6 +354,7 @@ cdef class Core(Rings):
             self.n_late += 1
         self.put_row(d, bar, 0)
         d.has_written = d.source != NULL
+        self.root.n_stirred += 1
         return STORED
 
     cdef int fold_run(self, SeriesState* d, int64_t begin, int64_t end) except -1:
@@ -489,6 +502,7 @@ cdef class Core(Rings):
             if d.source == NULL:
                 continue
             keep = begin = 0
+            cut = INT64_MIN
             d.mark = INT64_MIN
             if d.source.mark != INT64_MIN:
                 bucket_of(d, d.source.mark, &cut, &end)
@@ -508,7 +522,7 @@ cdef class Core(Rings):
             if written is not None:
                 restore_rows(self, d, written)
             if n_before > keep:
-                d.revision += 1
+                self.note_change(d, d.rows[keep].timestamp if keep < d.n else cut)
                 d.updated = 1
                 self.recount_gaps(d)
         return self.close_due(self.elapsed())

@@ -13,15 +13,13 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from openbell._native.block cimport admit_next, admit_until
+from openbell._native.closings cimport Closings
 from openbell._native.core cimport Core, count_base
 from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
-from openbell._native.series cimport Series, slots_ended
 from openbell._native.state cimport (
     OB_PREFETCH, SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment,
-    lower_bound,
 )
-from openbell._native.values cimport make_bar
 
 from math import gcd
 
@@ -30,25 +28,6 @@ from openbell.errors import SessionStateError
 cnp.import_array()
 
 cdef int64_t BULK_TICKS = 1024      # how far a replay that nobody watches goes symbol by symbol
-
-
-cdef class Closing:
-    # What to tell of one interval: its slots, and each record's series in order of symbols.
-    cdef object interval
-    cdef list callbacks
-    cdef list engines
-    cdef list series
-    cdef cnp.ndarray starts
-    cdef cnp.ndarray ends
-    cdef int64_t at
-
-    cdef int64_t end_ns(self):
-        if self.at >= cnp.PyArray_DIM(self.ends, 0):
-            return INT64_MAX
-        return (<int64_t*>cnp.PyArray_DATA(self.ends))[self.at]
-
-    cdef int64_t start_ns(self):
-        return (<int64_t*>cnp.PyArray_DATA(self.starts))[self.at]
 
 
 cdef class ReplayCursor:
@@ -74,9 +53,8 @@ cdef class ReplayCursor:
             raise SessionStateError("replay", "not begun", "call root.begin(window) first")
         self.root = root
         self.window = root.window
-        self.skip_incomplete = skip_incomplete
         self.engines = []
-        self.closings = []
+        self.closings = Closings(root, skip_incomplete)
         self.ts_ns = root.clock_ns
         self.tick_ns = 0
         self.tick = BLOCK_TICKS
@@ -89,7 +67,10 @@ cdef class ReplayCursor:
         free(self.ticks)
 
     def add(self, SymbolEngine engine):
-        """Replay a record too. Bars that have ended by now become visible at once, untold."""
+        """Replay a record too. Bars that have ended by now become visible at once, untold.
+
+        Again when the base of one that is replayed has changed.
+        """
         cdef SeriesState* base = engine.state.base
         cdef int64_t n = self.n_engines + 1
         cdef SymbolState** states = <SymbolState**>realloc(
@@ -110,49 +91,41 @@ cdef class ReplayCursor:
         for seg in range(base.n_segments * SEGMENT_COLUMNS):
             if seg % SEGMENT_COLUMNS != 3:
                 tick_ns = gcd(tick_ns, base.segments[seg] - self.window.open_ns)
-        self.states[self.n_engines] = engine.state
-        self.n_engines = n
-        self.engines.append(engine)
         self.tick_ns = tick_ns
-        # The block under way knows nothing of it: order anew from here.
-        self.tick = BLOCK_TICKS
-        self.block_end_ns = self.root.clock_ns
-        for closing in self.closings:
-            self.watch(closing, engine)
+        self.start_block_anew()
+        # One that is known may have got another base.
+        if engine not in self.engines:
+            self.states[self.n_engines] = engine.state
+            self.n_engines = n
+            self.engines.append(engine)
+            self.closings.add(engine, True)
 
-    def on_close(self, str interval, callback):
+    def on_close(self, str interval, callback, bint corrections=False):
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.
 
-        Bars close by data or by clock; bars that came in late are not told again. Of one
-        instant, shorter intervals come first, and within one the symbols in their order.
+        See :meth:`Closings.on_close`.
         """
-        cdef Closing closing
-        grid = self.window.grid(interval)
-        for closing in self.closings:
-            if closing.interval == grid.interval:
-                closing.callbacks.append(callback)
-                return
-        closing = Closing.__new__(Closing)
-        closing.interval = grid.interval
-        closing.callbacks = [callback]
-        closing.starts = grid.starts_ns
-        closing.ends = grid.ends_ns
-        closing.at = grid.expected(self.root.clock_ns)
-        closing.engines = []
-        closing.series = []
-        for engine in self.engines:
-            self.watch(closing, engine)
-        self.closings.append(closing)
-        self.closings.sort(key=closing_interval)
+        self.closings.on_close(interval, callback, corrections)
 
-    def watch(self, Closing closing, SymbolEngine engine):
-        cdef int64_t at = 0
-        if closing.interval.name not in engine.core.names:
-            return
-        while at < len(closing.engines) and closing.engines[at].symbol <= engine.symbol:
-            at += 1
-        closing.engines.insert(at, engine)
-        closing.series.insert(at, Series(engine.core, closing.interval.name))
+    def drop_detached(self):
+        """Let go of records that were removed."""
+        cdef list kept = []
+        cdef SymbolEngine engine
+        for engine in self.engines:
+            if engine.core.attached:
+                self.states[len(kept)] = engine.state
+                kept.append(engine)
+        if len(kept) != self.n_engines:
+            self.engines = kept
+            self.n_engines = len(kept)
+            self.n_slices += 1
+            self.first = self.last = 0
+            self.start_block_anew()
+
+    cdef void start_block_anew(self) noexcept:
+        # The block under way knows nothing of who came, and too much of who left.
+        self.tick = BLOCK_TICKS
+        self.block_end_ns = self.root.clock_ns
 
     @property
     def records(self):
@@ -281,45 +254,6 @@ cdef class ReplayCursor:
         self.n_bars += kept - first
         return kept
 
-    cdef int64_t next_closing(self) except? -1:
-        cdef int64_t earliest = INT64_MAX
-        cdef Closing closing
-        for closing in self.closings:
-            earliest = min(earliest, closing.end_ns())
-        return earliest
-
-    cdef int fire(self, int64_t ts_ns) except -1:
-        cdef Closing closing
-        cdef Series one
-        cdef SeriesState* d
-        cdef int64_t start
-        cdef int64_t n
-        cdef int64_t row
-        cdef int64_t n_full
-        for closing in list(self.closings):
-            if closing.end_ns() != ts_ns:
-                continue
-            start = closing.start_ns()
-            closing.at += 1
-            for engine, one in zip(list(closing.engines), list(closing.series)):
-                n = one.settled()
-                d = one.state
-                if not one.core.attached or not n or d.rows[n - 1].timestamp < start:
-                    continue
-                # Newer ones are there when somebody appends ahead of the clock.
-                row = lower_bound(d.rows, n, start)
-                if d.rows[row].timestamp != start:
-                    continue
-                if self.skip_incomplete and d.source != NULL:
-                    n_full = (slots_ended(one.core.state.base, ts_ns)
-                              - slots_ended(one.core.state.base, start))
-                    if d.n_base[row] < n_full:
-                        continue
-                bar = make_bar(d.rows + row, one.core.symbol, one.interval)
-                for callback in closing.callbacks:
-                    callback(engine, bar)
-        return 0
-
     cdef int64_t next_data(self) except -1:
         while self.root.window is self.window:
             while (self.tick < BLOCK_TICKS
@@ -334,7 +268,7 @@ cdef class ReplayCursor:
     @property
     def next_ns(self):
         """Where the next step goes, nanoseconds UTC; None when the day is over."""
-        now = min(self.next_data(), self.next_closing())
+        now = min(self.next_data(), self.closings.next_ns())
         return None if now == INT64_MAX else now
 
     cpdef bint step(self) except -1:
@@ -347,7 +281,7 @@ cdef class ReplayCursor:
             was cleared meanwhile.
         """
         cdef int64_t data_ns = self.next_data()
-        cdef int64_t closing_ns = self.next_closing() if self.closings else INT64_MAX
+        cdef int64_t closing_ns = self.closings.next_ns()
         cdef int64_t now = min(data_ns, closing_ns)
         self.n_slices += 1
         self.first = self.last = 0
@@ -355,6 +289,8 @@ cdef class ReplayCursor:
             return False
         if now == INT64_MAX:
             self.root.clock_ns = max(self.root.clock_ns, <int64_t>self.window.close_ns)
+            if self.closings.is_due():
+                self.closings.tell(self.root.clock_ns)
             return False
         self.ts_ns = now
         self.root.clock_ns = max(self.root.clock_ns, now)
@@ -363,8 +299,8 @@ cdef class ReplayCursor:
             self.last = self.offsets[self.tick + 1]
             self.tick += 1
             self.last = self.admit(self.first, self.last)
-        if closing_ns == now:
-            self.fire(now)
+        if closing_ns == now or self.closings.is_due():
+            self.closings.tell(now)
         return True
 
     @property
@@ -385,8 +321,9 @@ cdef class ReplayCursor:
         With nobody to tell anything in between, the bars are made visible symbol by symbol
         in stretches of time; the result is the same.
         """
-        if on_slice is None and not self.closings:
-            self.run_untold()
+        if on_slice is None and not self.closings.is_watching:
+            while self.run_block():
+                pass
         elif on_slice is None:
             while self.step():
                 pass
@@ -395,24 +332,26 @@ cdef class ReplayCursor:
                 if self.last > self.first:
                     on_slice(self.ts_ns, self.records)
 
-    def run_untold(self):
+    cpdef bint run_block(self) except -1:
+        """Go on for some time with nobody to tell; False when the day is over."""
         cdef int64_t close_ns = self.window.close_ns
         cdef int64_t now = self.root.clock_ns
         cdef int64_t i
-        while now < close_ns:
-            now = min(now + BULK_TICKS * max(self.tick_ns, 1), close_ns)
-            PyErr_CheckSignals()
-            with nogil:
-                pass
-            if self.root.window is not self.window:
-                return
-            self.root.clock_ns = now
-            for i in range(self.n_engines):
-                if self.states[i].base.n_waiting:
-                    self.n_bars += admit_until(<Core>self.states[i].core, now)
+        PyErr_CheckSignals()
+        with nogil:
+            pass
+        if self.root.window is not self.window or now >= close_ns:
+            return False
+        now = min(now + BULK_TICKS * max(self.tick_ns, 1), close_ns)
+        self.root.clock_ns = now
+        for i in range(self.n_engines):
+            if self.states[i].base.n_waiting:
+                self.n_bars += admit_until(<Core>self.states[i].core, now)
         self.ts_ns = now
-        self.tick = BLOCK_TICKS
-        self.block_end_ns = now
+        self.n_slices += 1
+        self.first = self.last = 0
+        self.start_block_anew()
+        return True
 
 
 cdef class SliceRecords:
@@ -443,7 +382,3 @@ cdef class SliceRecords:
         for i in range(self.first, self.last):
             self.require_current()
             yield self.cursor.engines[self.cursor.order[i]]
-
-
-def closing_interval(Closing closing):
-    return closing.interval

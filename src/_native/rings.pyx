@@ -13,8 +13,8 @@ from cpython.ref cimport PyObject
 
 from openbell._native.arena cimport Arena, Extent
 from openbell._native.state cimport (
-    SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, lower_bound,
-    move_next, slot_after,
+    N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
+    lower_bound, move_next, slot_after,
 )
 
 from openbell.errors import RecordDetached, SessionStateError
@@ -42,6 +42,8 @@ cdef class SessionCore:
         The day, from ``begin`` on.
     arena : Arena
         Where the rings live; kept from day to day.
+    n_changes : int
+        Goes up whenever records, their series or their indicators come or go.
     """
 
     def __cinit__(self):
@@ -101,6 +103,12 @@ cdef class Rings:
             free(self.state.series[i].memory)
         free(self.state.series)
         free(self.state_memory)
+
+    cdef void note_change(self, SeriesState* d, int64_t ts) noexcept:
+        """Count a write that was not an append, and the first label it touched."""
+        d.changed[d.revision % N_CHANGES_KEPT] = ts
+        d.revision += 1
+        self.root.n_stirred += 1
 
     cdef int put_in_order(self, list names) except -1:
         cdef SymbolState* s = self.state
@@ -319,7 +327,8 @@ cdef class Rings:
             return 0
         pos = lower_bound(d.rows, d.n, bar.timestamp)
         d.updated = 1
-        d.revision += pos < d.n
+        if pos < d.n:
+            self.note_change(d, bar.timestamp)
         if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
             d.rows[pos] = bar[0]
             if d.n_base != NULL:

@@ -19,6 +19,11 @@ cdef class BarData:
     open, high, low, close, volume : float
     symbol, interval : str
         Where it belongs, when known.
+
+    Attributes
+    ----------
+    is_correction : bool
+        Whether a subscriber is told it a second time, because it, or one behind it, changed.
     """
 
     def __init__(self, timestamp, double open, double high, double low, double close,

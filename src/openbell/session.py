@@ -57,7 +57,6 @@ class SessionData:
         self._active_streams: dict[tuple[str, str], bool] = {}
         self._session_active = False
         self._latest: dict[str, tuple[int, list[BarIntervalData | None]]] = {}
-        self._n_changes = 0
         self.on_incomplete: Literal["keep", "skip"] = "keep"
         self.data_arrival_event = threading.Event()
 
@@ -132,7 +131,7 @@ class SessionData:
             for rec in self._symbols.values():
                 rec.core.detach()
             self._symbols = {}
-            self._n_changes += 1
+            self.core.n_changes += 1
             self._latest = {}
             self._active_streams = {}
             self._session_active = False
@@ -215,7 +214,7 @@ class SessionData:
                 self._bind(data)
             # A new dict, so that whoever iterates the old one goes on undisturbed.
             self._symbols = {**self._symbols, data.symbol: data}
-            self._n_changes += 1
+            self.core.n_changes += 1
             return data
 
     def _bind(self, rec: SymbolSessionData) -> None:
@@ -236,7 +235,7 @@ class SessionData:
             if rec is None:
                 return False
             self._symbols = {s: r for s, r in self._symbols.items() if s != symbol}
-            self._n_changes += 1
+            self.core.n_changes += 1
             self._active_streams = {
                 key: value for key, value in self._active_streams.items() if key[0] != symbol
             }
@@ -354,9 +353,9 @@ class SessionData:
         """
         held = self._latest.get(interval)
         # A record without the series may have got it since.
-        if held is None or held[0] != self._n_changes or None in held[1]:
+        if held is None or held[0] != self.core.n_changes or None in held[1]:
             key = parse_interval(interval).name
-            held = (self._n_changes, [rec.bars.get(key) for rec in self])
+            held = (self.core.n_changes, [rec.bars.get(key) for rec in self])
             self._latest[interval] = held
         return latest_of(held[1], field)
 

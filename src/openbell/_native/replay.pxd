@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
+from openbell._native.closings cimport Closings
 from openbell._native.rings cimport SessionCore
 from openbell._native.state cimport SymbolState
 
@@ -14,8 +15,8 @@ cdef class ReplayCursor:
     cdef object window
     cdef readonly int64_t ts_ns
     cdef readonly int64_t n_bars
-    cdef readonly bint skip_incomplete
-    cdef list engines
+    cdef readonly Closings closings
+    cdef readonly list engines
     cdef SymbolState** states
     cdef int64_t n_engines
     cdef int64_t tick_ns
@@ -29,15 +30,14 @@ cdef class ReplayCursor:
     cdef int64_t first
     cdef int64_t last
     cdef int64_t n_slices
-    cdef list closings
 
     cdef int fill_block(self) except -1
     cdef int64_t next_waiting(self) noexcept
     cdef int64_t admit(self, int64_t first, int64_t last) except -1
-    cdef int64_t next_closing(self) except? -1
-    cdef int fire(self, int64_t ts_ns) except -1
+    cdef void start_block_anew(self) noexcept
     cdef int64_t next_data(self) except -1
     cpdef bint step(self) except -1
+    cpdef bint run_block(self) except -1
 
 
 cdef class SliceRecords:

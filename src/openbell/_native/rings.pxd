@@ -11,6 +11,8 @@ cdef enum:
 
 cdef class SessionCore:
     cdef int64_t clock_ns
+    cdef int64_t n_stirred       # bars stored elsewhere than at the end of time
+    cdef public int64_t n_changes
     cdef readonly Arena arena
     cdef readonly object window
 
@@ -31,6 +33,7 @@ cdef class Rings:
     cdef readonly int64_t n_corrected
     cdef readonly int64_t n_late
 
+    cdef void note_change(self, SeriesState* d, int64_t ts) noexcept
     cdef SeriesState* find(self, str name) except NULL
     cdef SeriesState* make_series(self, str name) except NULL
     cdef int put_in_order(self, list names) except -1

@@ -19,6 +19,7 @@ cdef extern from *:
 
 cdef enum:
     SEGMENT_COLUMNS = 4      # open, close, origin of the buckets, number of the first slot
+    N_CHANGES_KEPT = 16      # how many of the newest changes a series remembers the place of
 
 
 cdef struct Bar:
@@ -62,6 +63,7 @@ cdef struct SeriesState:
     SeriesState* source          # what it folds from; NULL when it arrives
     int32_t touched              # within one refold: a closed row changed
     int64_t mark                 # within one fold of a block: where it has changed
+    int64_t changed[N_CHANGES_KEPT]  # first label that revision k changed, at k modulo its length
     int32_t index                # place in the Core's lists
     void* memory                 # what to free
 

@@ -9,6 +9,7 @@ cdef class BarData:
     cdef Bar bar
     cdef readonly str symbol
     cdef readonly str interval
+    cdef readonly bint is_correction
 
 
 cdef BarData make_bar(const Bar* bar, str symbol, str interval)
