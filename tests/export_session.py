@@ -59,6 +59,8 @@ def make_session() -> ob.SessionData:
     root.begin(make_window())
     _add_aapl(root)
     root.advance(ns(at(14, 1)))
+    for _ in range(2):
+        root["AAPL"].note_error("indicator rsi", ZeroDivisionError("division by zero"))
     tsla = ob.BarData(at(14, 0), 250.0, 251.0, 249.0, 250.5, 12.5, symbol="TSLA", interval="1m")
     root.add_bar("TSLA", "1m", tsla)
     root.register_symbol_data(

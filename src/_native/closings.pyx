@@ -128,6 +128,9 @@ cdef class Closings:
     def sync(self, records, fed):
         """Follow the root: forget records that left it, take in the others, and what is theirs.
 
+        All bars of a record that is seen for the first time are told; of a series that one
+        known before has got, only those to come.
+
         Parameters
         ----------
         records : iterable of SymbolSessionData
@@ -137,6 +140,7 @@ cdef class Closings:
         cdef Closing closing
         cdef Watched watched
         cdef dict held
+        cdef set known = {engine for engine, _ in self.engines}
         self.engines = [(rec, rec in fed) for rec in records]
         self.loose = []
         for rec, _ in self.engines:
@@ -147,11 +151,11 @@ cdef class Closings:
             held = {watched.engine: watched for watched in closing.watched}
             closing.watched = []
             for rec, is_fed in self.engines:
-                self.watch_record(closing, rec, is_fed, held.get(rec))
+                self.watch_record(closing, rec, is_fed, held.get(rec), rec not in known)
             closing.watched.sort(key=symbol_of)
 
     cdef int watch_record(self, Closing closing, SymbolEngine engine, bint is_fed,
-                          Watched watched=None) except -1:
+                          Watched watched=None, bint tell_held=False) except -1:
         cdef str name = closing.interval.name
         cdef SeriesState* d
         if name not in engine.core.names:
@@ -161,7 +165,9 @@ cdef class Closings:
             watched.engine = engine
             watched.series = Series(engine.core, name)
             d = watched.series.state
-            watched.told_ns = d.rows[d.n - 1].timestamp if watched.series.settled() else INT64_MIN
+            watched.told_ns = INT64_MIN
+            if watched.series.settled() and not tell_held:
+                watched.told_ns = d.rows[d.n - 1].timestamp
             watched.revision = d.revision
         indicators = getattr(engine, "indicators", None) or {}
         watched.eager = tuple(

@@ -196,6 +196,11 @@ cdef class Rings:
         bucket_of(d, d.first_start_ns, &d.next_start_ns, &d.next_end_ns)
         return 0
 
+    @property
+    def now_ns(self):
+        """The clock it lives by: the session's, and once detached the instant of that."""
+        return self.state.now_ns[0]
+
     cdef int require_live(self, str call) except -1:
         if self.attached:
             return 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openbell.clock.manager import TimeManager as TimeManager
     from openbell.clock.window import SessionWindow as SessionWindow
     from openbell.config import SessionConfig as SessionConfig
+    from openbell.error_log import RecordError as RecordError
     from openbell.errors import ArgumentError as ArgumentError
     from openbell.errors import BarRefused as BarRefused
     from openbell.errors import CalendarError as CalendarError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from openbell.errors import DatasetError as DatasetError
     from openbell.errors import DataSourceError as DataSourceError
     from openbell.errors import DumpError as DumpError
+    from openbell.errors import EventRefused as EventRefused
+    from openbell.errors import IndicatorError as IndicatorError
     from openbell.errors import IntervalError as IntervalError
     from openbell.errors import OpenbellError as OpenbellError
     from openbell.errors import ProvenanceError as ProvenanceError
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from openbell.lifecycle import SessionCoordinator as SessionCoordinator
     from openbell.lifecycle import SymbolValidationResult as SymbolValidationResult
     from openbell.lifecycle import open_session as open_session
+    from openbell.processing import DataProcessor as DataProcessor
+    from openbell.processing import IndicatorData as IndicatorData
     from openbell.schema import BAR_DTYPE as BAR_DTYPE
     from openbell.session import SessionData as SessionData
     from openbell.session import get_session_data as get_session_data
@@ -58,6 +63,8 @@ _HOMES = {
         "DataSourceError",
         "DatasetError",
         "DumpError",
+        "EventRefused",
+        "IndicatorError",
         "IntervalError",
         "OpenbellError",
         "ProvenanceError",
@@ -68,6 +75,7 @@ _HOMES = {
         "TimeError",
         "UnknownSymbolError",
     ),
+    "error_log": ("RecordError",),
     "schema": ("BAR_DTYPE",),
     "intervals": ("Interval",),
     "clock.window": ("SessionWindow",),
@@ -81,6 +89,7 @@ _HOMES = {
     "session": ("SessionData", "get_session_data"),
     "config": ("SessionConfig",),
     "sources": ("DataManager",),
+    "processing": ("DataProcessor", "IndicatorData"),
     "lifecycle": ("SessionCoordinator", "SymbolValidationResult", "open_session"),
     "export": ("validate_session_dump",),
 }

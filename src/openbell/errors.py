@@ -19,6 +19,8 @@ __all__ = [
     "DataSourceError",
     "DatasetError",
     "DumpError",
+    "EventRefused",
+    "IndicatorError",
     "IntervalError",
     "OpenbellError",
     "ProvenanceError",
@@ -134,6 +136,42 @@ class BarRefused(OpenbellError, ValueError):
         )
 
 
+class EventRefused(OpenbellError, ValueError):
+    """A quote or a trade was not stored; counted in ``record.rejected[f"{kind}_{reason}"]``.
+
+    Attributes
+    ----------
+    symbol : str
+    kind : str
+        ``quote`` or ``tick``.
+    reason : str
+        One of :data:`openbell.events.EVENT_REFUSALS`.
+    ts_ns : int
+        When it was made, nanoseconds UTC.
+    values : tuple of float
+        As received, in the order of the dtype's fields.
+    expected : str
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        kind: str,
+        reason: str,
+        ts_ns: int,
+        values: tuple[float, ...],
+        expected: str,
+    ) -> None:
+        self.symbol = symbol
+        self.kind = kind
+        self.reason = reason
+        self.ts_ns = ts_ns
+        self.values = values
+        self.expected = expected
+        shown = ", ".join(repr(v) for v in values)
+        super().__init__(f"{symbol} {kind} at {ts_ns} ns ({shown}) refused: {reason}; {expected}")
+
+
 class SessionStateError(OpenbellError, RuntimeError):
     """The call needs another state of the session (not begun, already begun, ended).
 
@@ -225,6 +263,27 @@ class ConfigError(OpenbellError, ValueError):
         where = f"{file}: " if file else ""
         name = f"{key}: " if key else ""
         super().__init__(f"{where}{name}received {received!r}, expected {expected}")
+
+
+class IndicatorError(OpenbellError, ValueError):
+    """An indicator cannot be made from what its configuration says.
+
+    Attributes
+    ----------
+    type : str
+        The indicator's type, as configured.
+    key : str
+        What of its configuration: ``type``, ``parameters`` or ``parameters.<name>``.
+    received : object
+    expected : str
+    """
+
+    def __init__(self, type: str, key: str, received: object, expected: str) -> None:
+        self.type = type
+        self.key = key
+        self.received = received
+        self.expected = expected
+        super().__init__(f"indicator {type}: {key}: received {received!r}, expected {expected}")
 
 
 class DataSourceError(OpenbellError):

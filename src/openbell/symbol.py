@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
-import numpy as np
-
 from openbell._native.core import Core
 from openbell._native.engine import SymbolEngine
-from openbell._native.events import EventRing
 from openbell._native.values import BarData
 from openbell.bars import BarIntervalData, BarSequence, refuse_live
+from openbell.error_log import ErrorLog, RecordError
 from openbell.errors import ArgumentError, BarRefused, IntervalError, ProvenanceError
-from openbell.events import EventSequence, QuoteData, TickData
+from openbell.events import Event, EventArray, EventSequence, EventStore, QuoteData, TickData
 from openbell.gaps import GapInfo
 from openbell.intervals import fold_sources
 from openbell.intervals import interval as parse_interval
 from openbell.provenance import check_provenance
-from openbell.schema import ADDED_BY, QUOTE_DTYPE, TICK_DTYPE, BarArray, to_datetime, to_ns
+from openbell.schema import ADDED_BY, BarArray, to_datetime, to_ns
 
 __all__ = ["AddedBy", "SessionMetrics", "SymbolSessionData"]
 
@@ -94,10 +92,11 @@ class SymbolSessionData(SymbolEngine):
     """
 
     __slots__ = (
+        "__weakref__",
+        "_errors",
+        "_events",
         "_is_loaded",
         "_noted_quality",
-        "_quotes",
-        "_ticks",
         "added_at",
         "added_by",
         "auto_provisioned",
@@ -109,8 +108,6 @@ class SymbolSessionData(SymbolEngine):
         "indicators",
         "meets_session_config_requirements",
         "n_reserve",
-        "quotes_updated",
-        "ticks_updated",
         "upgraded_from_adhoc",
     )
 
@@ -155,11 +152,9 @@ class SymbolSessionData(SymbolEngine):
         self.historical_indicators: dict[str, Any] = {}
         self.historical_quality: dict[str, float | None] = {}
         self.historical_gaps: dict[str, Sequence[GapInfo]] = {}
-        self.quotes_updated = False
-        self.ticks_updated = False
         self._noted_quality: dict[str, float] = {}
-        self._quotes: EventRing | None = None
-        self._ticks: EventRing | None = None
+        self._events: dict[type[QuoteData | TickData], EventStore[Any]] = {}
+        self._errors = ErrorLog()
         self._collect_series([base, *sources])
         self._is_loaded = False
         self.is_loaded = is_loaded
@@ -376,33 +371,136 @@ class SymbolSessionData(SymbolEngine):
     @property
     def quotes(self) -> EventSequence[QuoteData]:
         """The day's quotes in the order received; ``.data`` is their structured array."""
-        return EventSequence(QuoteData, self.symbol, self._quotes)
+        return EventSequence(self._store_of(QuoteData))
 
     @property
     def ticks(self) -> EventSequence[TickData]:
         """The day's trades in the order received; ``.data`` is their structured array."""
-        return EventSequence(TickData, self.symbol, self._ticks)
+        return EventSequence(self._store_of(TickData))
 
     def add_quote(self, quote: QuoteData) -> None:
-        """Append a quote. Raises when there is no running day."""
-        self.core.require_attached("add_quote")
-        if self._quotes is None:
-            self._quotes = self._make_ring(QUOTE_DTYPE)
-        self._quotes.append(quote.to_row())
-        self.quotes_updated = True
+        """Append a quote that was received; it is visible at once.
+
+        Raises
+        ------
+        EventRefused
+            When a value is not finite, a size is negative, or it was made before the session's
+            open or after its close. It is counted in ``rejected``.
+        ArgumentError
+            When it was made from a bar (``source`` is ``bar``): such are not stored.
+        SessionStateError
+            When there is no running day.
+        """
+        if quote.source == "bar":
+            raise ArgumentError("quote", "one made from a bar", "one that was received")
+        self._store_of(QuoteData).add(quote)
 
     def add_tick(self, tick: TickData) -> None:
-        """Append a trade. Raises when there is no running day."""
-        self.core.require_attached("add_tick")
-        if self._ticks is None:
-            self._ticks = self._make_ring(TICK_DTYPE)
-        self._ticks.append(tick.to_row())
-        self.ticks_updated = True
+        """Append a trade. Raises as :meth:`add_quote` does."""
+        self._store_of(TickData).add(tick)
 
-    def _make_ring(self, dtype: np.dtype[Any]) -> EventRing:
-        root = self.core.root
-        assert root is not None
-        return EventRing(dtype, EVENT_CAPACITY, root.arena)
+    def preload_quotes(self, rows: EventArray) -> int:
+        """Take the day's quotes; each becomes visible when the clock reaches its timestamp.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Of ``QUOTE_DTYPE``, shape (n,), any order; copied. Those that :meth:`add_quote`
+            would refuse are left out and counted in ``rejected``.
+
+        Returns
+        -------
+        int
+            How many were taken.
+
+        Raises
+        ------
+        SchemaError
+            When `rows` is something else.
+        SessionStateError
+            When there is no running day.
+        """
+        return self._store_of(QuoteData).preload(rows)
+
+    def get_latest_quote(self) -> QuoteData | None:
+        """The newest quote, else one made from the latest base bar, else None.
+
+        The newest is the one with the latest timestamp, and stands also when bars closed after
+        it: a real spread is not replaced by none. Where there are no quotes at all, bid and ask
+        are the latest bar's close, sizes 0, the timestamp is the bar's END and ``source`` is
+        ``bar``. Such a quote is made when asked for; ``quotes`` holds none of it. O(1).
+        """
+        newest: QuoteData | None = self._store_of(QuoteData).newest
+        if newest is not None:
+            return newest
+        series = self.bars[self.base_interval]
+        bar, grid = series.last, series.grid
+        if bar is None or grid is None:
+            return None
+        end = to_datetime(int(grid.ends_ns[grid.slot_of(bar.ts_ns)]))
+        return QuoteData(end, bar.close, bar.close, symbol=self.symbol, source="bar")
+
+    @property
+    def quotes_updated(self) -> bool:
+        """Whether quotes became visible since somebody set this to False."""
+        return self._store_of(QuoteData).updated
+
+    @quotes_updated.setter
+    def quotes_updated(self, value: bool) -> None:
+        self._store_of(QuoteData).updated = value
+
+    @property
+    def ticks_updated(self) -> bool:
+        """Whether trades came in since somebody set this to False."""
+        return self._store_of(TickData).updated
+
+    @ticks_updated.setter
+    def ticks_updated(self, value: bool) -> None:
+        self._store_of(TickData).updated = value
+
+    def _store_of(self, kind: type[Event]) -> EventStore[Event]:
+        held = self._events.get(kind)
+        if held is None:
+            # Of two threads that both come first, one makes the store that both use.
+            store = EventStore(kind, self.core, EVENT_CAPACITY)
+            held = self._events.setdefault(kind, store)
+        return held
+
+    # What went wrong
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many bars, quotes and trades were refused, by reason; others are absent.
+
+        Bars by the reason alone, quotes and trades as ``quote_not_finite``.
+        """
+        counts = super().rejected
+        for kind in (QuoteData, TickData):
+            if (store := self._events.get(kind)) is not None:
+                counts |= {f"{kind.KIND}_{reason}": n for reason, n in store.refused.items()}
+        return counts
+
+    @property
+    def errors(self) -> list[RecordError]:
+        """What code working on this record raised, in the order first raised. A copy."""
+        return self._errors.listed()
+
+    def note_error(self, where: str, error: Exception) -> None:
+        """Note an exception that does not stop the day; the first of its kind is also logged.
+
+        Parameters
+        ----------
+        where : str
+            What raised it. An error of the same place and text is counted, not repeated.
+        error : Exception
+
+        Notes
+        -----
+        At most 100 different ones are kept; others are counted together, as ``further errors``.
+        Logged as errors of ``openbell.session``. May be called from any thread.
+        """
+        now_ns = 0 if self.core.root is None else self.core.root.now_ns
+        self._errors.note(self.symbol, where, error, now_ns)
 
     # Export
 

@@ -56,6 +56,13 @@ reveal_type(rec.bars_base[:2])  # list[BarData]
 reveal_type(rec.historical_bars["1m"])  # dict[date, ndarray[..., dtype[void]]]
 reveal_type(rec.quotes[0])  # QuoteData
 reveal_type(rec.ticks[-5:])  # list[TickData]
+reveal_type(rec.quotes.data)  # ndarray[..., dtype[void]]
+reveal_type(rec.get_latest_quote())  # QuoteData | None
+reveal_type(rec.preload_quotes(rec.quotes.data))  # int
+reveal_type(rec.quotes_updated)  # bool
+reveal_type(rec.errors)  # list[RecordError]
+reveal_type(rec.errors[0].first_ns)  # int
+reveal_type(rec.note_error("indicator rsi", ValueError()))  # None
 
 series = rec.bars["5m"]
 reveal_type(series)  # BarIntervalData
@@ -81,6 +88,7 @@ reveal_type(bar.timestamp)  # datetime
 reveal_type(bar.ts_ns)  # int
 reveal_type(root.add_bar("TSLA", "1m", bar))  # SymbolSessionData
 
+rec.note_error("indicator rsi", "division by zero")  # error: arg-type
 rec.append("2025-07-02", 1, 2, 0.5, 1.5, 100)  # error: arg-type
 rec.append(0, 1, 2, 0.5, 1.5)  # error: call-arg
 rec.symbol = "MSFT"  # error: misc

@@ -94,6 +94,40 @@ def drop_column(dump: Tree) -> None:
         row.pop()
 
 
+def put_error(**values: Any) -> Callable[[Tree], None]:
+    return lambda dump: put(aapl(dump)["errors"][0], **values)
+
+
+def put_event(kind: str, column: int, value: Any) -> Callable[[Tree], None]:
+    def plant(dump: Tree) -> None:
+        aapl(dump)["session"][kind]["data"][0][column] = value
+
+    return plant
+
+
+def sma(**values: Any) -> Tree:
+    """An indicator as a dump shows it: the mean of the closes of 14:03, 14:04 and 14:05."""
+    made: Tree = {
+        "name": "sma", "type": "SMA", "interval": "1m", "parameters": {"timeperiod": 3},
+        "value": 99.66666666666667, "timestamp": M + "14:06:00+00:00", "ready": True, "revision": 0,
+    }  # fmt: skip
+    put(made, **values)
+    return made
+
+
+def put_indicator(**values: Any) -> Callable[[Tree], None]:
+    return lambda dump: aapl(dump)["indicators"].update(sma=sma(**values))
+
+
+def drop_indicator_key(dump: Tree) -> None:
+    put_indicator()(dump)
+    del aapl(dump)["indicators"]["sma"]["ready"]
+
+
+def put_historical(value: Any) -> Callable[[Tree], None]:
+    return lambda dump: put(aapl(dump)["historical"], avg_volume_2d=value)
+
+
 M = "2025-07-02T"
 
 #: For each rule: a name of the fault, what it does to the golden dump, symbol and interval of
@@ -198,6 +232,36 @@ FAULTS: list[tuple[str, str, Callable[[Tree], Any], str, str]] = [
         0].__setitem__(3, None), "AAPL", "1d"),
     ("historical_volume", "negative", lambda d: aapl(d)["historical"]["data"]["1d"]["data"][
         0].__setitem__(5, -1), "AAPL", "1d"),
+    ("historical_indicator", "text", put_historical("3100"), "AAPL", ""),
+    ("historical_indicator", "flag", put_historical([True]), "AAPL", ""),
+    ("historical_indicator", "nested", put_historical([[3100.0]]), "AAPL", ""),
+    ("rejected", "of_no_name", lambda d: aapl(d)["rejected"].update(too_late=1), "AAPL", ""),
+    ("rejected", "bars_reason_of_a_quote", lambda d: aapl(d)["rejected"].update(quote_off_grid=1),
+     "AAPL", ""),
+    ("events", "quote_without_bid", put_event("quotes", 1, None), "AAPL", ""),
+    ("events", "quote_of_negative_size", put_event("quotes", 4, -5), "AAPL", ""),
+    ("events", "tick_before_the_open", put_event("ticks", 0, M + "13:29:59+00:00"), "AAPL", ""),
+    ("events", "tick_after_the_close", put_event("ticks", 0, M + "14:10:01+00:00"), "AAPL", ""),
+    ("errors", "never", put_error(n=0), "AAPL", ""),
+    ("errors", "before_the_open", put_error(first=M + "13:29:59+00:00"), "AAPL", ""),
+    ("errors", "yet_to_come", put_error(first=M + "14:06:01+00:00"), "AAPL", ""),
+    ("schema", "error_without_place", lambda d: aapl(d)["errors"][0].pop("where"), "AAPL", ""),
+    ("schema", "error_as_number", put_error(error=7), "AAPL", ""),
+    ("schema", "error_at_naive_time", put_error(first=M + "14:01:00"), "AAPL", ""),
+    ("schema", "errors_by_place", lambda d: put(aapl(d), errors={"indicator rsi": 2}),
+     "AAPL", ""),
+    ("schema", "error_as_text", lambda d: put(aapl(d), errors=["division by zero"]), "AAPL", ""),
+    ("indicator_interval", "no_such_series", put_indicator(interval="15m"), "AAPL", "15m"),
+    ("indicator_ready", "without_value", put_indicator(value=None), "AAPL", "1m"),
+    ("indicator_time", "yet_to_come", put_indicator(timestamp=M + "14:06:01+00:00"),
+     "AAPL", "1m"),
+    ("schema", "indicator_of_text", put_indicator(value="99.7"), "AAPL", ""),
+    ("schema", "indicator_of_texts", put_indicator(value=[1.0, "99.7"]), "AAPL", ""),
+    ("schema", "indicator_without_ready", drop_indicator_key, "AAPL", ""),
+    ("schema", "indicator_ready_as_number", put_indicator(ready=1), "AAPL", ""),
+    ("schema", "indicator_at_naive_time", put_indicator(timestamp=M + "14:06:00"), "AAPL", ""),
+    ("schema", "indicator_that_is_text", lambda d: aapl(d)["indicators"].update(sma="99.7"),
+     "AAPL", ""),
     ("provenance.added_by_known", "broker", put_flags("AAPL", added_by="broker"), "AAPL", ""),
     ("provenance.loaded_config_meets", "does_not",
      put_flags("AAPL", meets_session_config_requirements=False), "AAPL", ""),
@@ -239,6 +303,81 @@ def test_check_planted_fault_is_found_where_it_is(
     plant(dump)
     found = {(v.rule, v.symbol, v.interval) for v in validate_session_dump(dump)}
     assert (rule, symbol, interval) in found
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"interval": "5m", "timestamp": M + "14:05:00+00:00"},
+        {"value": [1, 2.5, None]},
+        {"value": None, "timestamp": None, "ready": False},
+        {"value": 99.0, "ready": False},
+    ],
+)
+def test_check_indicator_that_can_be_breaks_no_rule(values: Tree) -> None:
+    dump = golden()
+    put_indicator(**values)(dump)
+    aapl(dump)["indicators"]["bare"] = 7.5
+    assert validate_session_dump(dump) == []
+    # Of another interval's rows alone, the series is still the symbol's.
+    for name in ("1m", "5m"):
+        del aapl(dump)["session"]["data"][name]
+    assert validate_session_dump(dump) == []
+
+
+def test_check_indicator_goes_with_the_bars_where_the_clock_stands_still() -> None:
+    dump = golden()
+    dump["symbols"] = {"AAPL": aapl(dump)}
+    put(dump["session"], now=M + "14:02:00+00:00")
+    put_indicator()(dump)
+    assert validate_session_dump(dump) == []
+    put_indicator(timestamp=M + "14:06:01+00:00")(dump)
+    assert [v.rule for v in validate_session_dump(dump)] == ["indicator_time"]
+
+
+def test_check_indicator_of_a_series_written_ahead_of_the_base() -> None:
+    dump = golden()
+    tsla = dump["symbols"]["TSLA"]
+    tsla["session"]["data"]["5m"] = copy.deepcopy(series(dump, "5m"))
+    written = tsla["session"]["data"]["5m"]
+    put(written, generated=False, base=None)
+    written["columns"].pop()
+    for row in written["data"]:
+        row.pop()
+    written["data"].append([M + "14:05:00+00:00", 99.0, 99.0, 99.0, 99.0, 1])
+    put(written, count=4)
+    tsla["quality"]["5m"] = written["quality"]
+    tsla["indicators"]["sma"] = sma(interval="5m", timestamp=M + "14:10:00+00:00")
+    assert validate_session_dump(dump) == []
+    put(tsla["indicators"]["sma"], timestamp=M + "14:10:01+00:00")
+    assert [v.rule for v in validate_session_dump(dump)] == ["indicator_time"]
+    del written["columns"], written["data"]
+    assert validate_session_dump(dump) == []
+
+
+def test_check_dump_without_errors_or_with_one_before_the_day_breaks_no_rule() -> None:
+    dump = golden()
+    put_error(first=None)(dump)
+    assert validate_session_dump(dump) == []
+    for symbol in dump["symbols"].values():
+        del symbol["errors"]
+    assert validate_session_dump(dump) == []
+
+
+@pytest.mark.parametrize("value", [3100, None, 3100.5, [None, 1200.0, 3], []])
+def test_check_historical_indicator_may_be_a_number_or_a_list(value: Any) -> None:
+    dump = golden()
+    put_historical(value)(dump)
+    assert validate_session_dump(dump) == []
+
+
+@pytest.mark.parametrize("kind", ["quotes", "ticks"])
+@pytest.mark.parametrize("time", ["13:30:00", "13:45:00", "14:10:00"])
+def test_check_event_from_open_to_close_is_of_the_session(kind: str, time: str) -> None:
+    dump = golden()
+    put_event(kind, 0, f"{M}{time}+00:00")(dump)
+    assert validate_session_dump(dump) == []
 
 
 def test_check_every_provenance_rule_has_a_planted_fault() -> None:

@@ -27,7 +27,8 @@ from openbell.export import (
     write_session_json,
 )
 from openbell.export.texts import iso_column, plain
-from openbell.schema import BAR_DTYPE
+from openbell.gaps import GapRuns
+from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, to_ns
 from tests.export_session import SECOND, SEGMENTS, at, make_session, make_window, ns
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "session_dump_v1.json"
@@ -260,6 +261,133 @@ def test_export_json_gap_shows_the_reason_attached_to_it() -> None:
     assert validate_session_dump(tree) == []
 
 
+class Indicator:
+    """What an export asks of an indicator."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": "macd", "type": "MACD", "interval": "5m", "parameters": {"fastperiod": 12},
+            "value": self.value, "timestamp": at(14, 5), "ready": True, "revision": 2,
+        }  # fmt: skip
+
+
+def test_export_json_indicator_is_what_its_to_json_says() -> None:
+    root = make_session()
+    root["AAPL"].indicators["macd"] = Indicator((0.5, float("nan"), np.float64(-1.0)))
+    root["AAPL"].indicators["bare"] = np.float64(1.5)
+    tree = session_to_dict(root)
+    assert tree["symbols"]["AAPL"]["indicators"] == {
+        "macd": {
+            "name": "macd", "type": "MACD", "interval": "5m", "parameters": {"fastperiod": 12},
+            "value": [0.5, None, -1.0], "timestamp": "2025-07-02T14:05:00+00:00",
+            "ready": True, "revision": 2,
+        },
+        "bare": 1.5,
+    }  # fmt: skip
+    assert validate_session_dump(tree) == []
+    filtered = session_to_dict(root, intervals=["1m"])
+    assert validate_session_dump(filtered) == []
+
+
+def test_export_json_indicator_that_is_not_a_number_is_not_ready() -> None:
+    root = make_session()
+    root["AAPL"].indicators["ln"] = Indicator(float("nan"))
+    tree = session_to_dict(root)
+    found = tree["symbols"]["AAPL"]["indicators"]["ln"]
+    assert (found["value"], found["ready"]) == (None, False)
+    assert validate_session_dump(tree) == []
+
+
+def test_export_json_of_an_indicator_that_fails_when_read_shows_its_error() -> None:
+    root = make_session()
+    rec = root["NVDA"]
+
+    class Failing(Indicator):
+        def to_json(self) -> dict[str, Any]:
+            rec.note_error("indicator macd", ValueError("no bars"))
+            return super().to_json() | {"interval": "1m", "value": None, "ready": False}
+
+    rec.indicators["macd"] = Failing(None)
+    tree = session_to_dict(root)
+    assert tree["symbols"]["NVDA"]["errors"] == [
+        {
+            "where": "indicator macd",
+            "error": "ValueError: no bars",
+            "first": "2025-07-02T14:06:00+00:00",
+            "n": 1,
+        }
+    ]
+    assert validate_session_dump(tree) == []
+
+
+def test_export_json_error_before_the_day_has_no_time() -> None:
+    root = ob.SessionData()
+    rec = root.register_symbol("AAPL")
+    rec.note_error("loading", OSError("unreadable \udcff name"))
+    root.begin(make_window())
+    tree = session_to_dict(root)
+    [error] = tree["symbols"]["AAPL"]["errors"]
+    assert error == {
+        "where": "loading", "error": r"OSError: unreadable \udcff name", "first": None, "n": 1,
+    }  # fmt: skip
+    assert validate_session_dump(tree) == []
+
+
+def test_export_json_error_of_any_text_can_be_written(tmp_path: Path) -> None:
+    root = make_session()
+    root["NVDA"].note_error("callback", ValueError("\ud800 and \x00 and \n"))
+    path = tmp_path / "dump.json"
+    write_session_json(root, path)
+    assert load_session_dump(path).symbols["NVDA"].errors[0]["error"] == (
+        "ValueError: \\ud800 and \x00 and \n"
+    )
+
+
+def test_export_json_historical_values_may_be_arrays_and_gaps_lazy() -> None:
+    root = make_session()
+    rec = root["AAPL"]
+    rec.historical_indicators["profile"] = np.array([np.nan, 1200.0, 3.5])
+    rec.historical_indicators["none"] = None
+    grid = make_window().grid("1m")
+    rec.historical_bars["1m"] = {}
+    rec.historical_gaps["1m"] = GapRuns("AAPL", "1m", grid, np.array([[3, 2], [10, 1]]))
+    tree = session_to_dict(root)
+    found = tree["symbols"]["AAPL"]["historical"]
+    assert (found["profile"], found["none"]) == ([None, 1200.0, 3.5], None)
+    assert found["data"]["1m"]["gaps"] == {
+        "gap_count": 2,
+        "missing_bars": 3,
+        "ranges": [
+            {"start_time": "2025-07-02T13:33:00+00:00", "end_time": "2025-07-02T13:34:00+00:00",
+             "bar_count": 2, "reason": "unknown"},
+            {"start_time": "2025-07-02T14:00:00+00:00", "end_time": "2025-07-02T14:00:00+00:00",
+             "bar_count": 1, "reason": "unknown"},
+        ],
+    }  # fmt: skip
+    assert validate_session_dump(tree) == []
+
+
+def test_export_json_shows_the_quotes_whose_time_has_come() -> None:
+    root = ob.SessionData()
+    root.begin(make_window())
+    rec = root.register_symbol("X")
+    times = [at(13, 31), at(13, 30), at(14, 20), at(13, 45)]
+    rows = [(ns(moment), 9.0, 10.0, 1.0, k) for k, moment in enumerate(times)]
+    assert rec.preload_quotes(np.array(rows, dtype=QUOTE_DTYPE)) == 3
+    seen = []
+    for moment in (at(13, 30), at(13, 44), at(13, 45)):
+        root.advance(ns(moment))
+        tree = session_to_dict(root)["symbols"]["X"]
+        assert tree["rejected"] == {"quote_outside_session": 1}
+        assert tree["session"]["quotes"]["count"] == len(tree["session"]["quotes"]["data"])
+        seen.append([row[4] for row in tree["session"]["quotes"]["data"]])
+        assert validate_session_dump(session_to_dict(root)) == []
+    assert seen == [[1], [1, 0], [1, 0, 3]]
+
+
 def test_export_json_while_another_thread_appends_is_never_torn() -> None:
     opened, n_bars = ns(at(13, 30)), 3_000
     root = ob.SessionData()
@@ -270,6 +398,10 @@ def test_export_json_while_another_thread_appends_is_never_torn() -> None:
         )
         for name in ("X", "Y", "Z")
     ]
+    due = np.zeros(n_bars, dtype=QUOTE_DTYPE)
+    due["timestamp"] = opened + np.arange(n_bars) * SECOND
+    for rec in records:
+        rec.preload_quotes(due)
 
     def feed() -> None:
         for k in range(n_bars):
@@ -285,6 +417,10 @@ def test_export_json_while_another_thread_appends_is_never_torn() -> None:
     while feeder.is_alive() or len(dumps) < 2:
         dumps.append(session_to_dict(root))
         assert [str(v) for v in validate_session_dump(dumps[-1])] == []
+        for tree in dumps[-1]["symbols"].values():
+            until = tree["session"].get("as_of", dumps[-1]["session"]["now"])
+            n_due = min(n_bars, (to_ns(until) - opened) // SECOND + 1)
+            assert tree["session"]["quotes"]["count"] == n_due
     feeder.join()
     counts = [dump["symbols"]["X"]["session"]["data"]["1s"]["count"] for dump in dumps]
     assert counts == sorted(counts)

@@ -47,6 +47,8 @@ def test_load_golden_gives_what_stands_beside_the_bars() -> None:
     assert aapl.session["high"] == 103.25
     assert aapl.metadata["added_by"] == "config"
     assert aapl.rejected == {"high_below_low": 2}
+    assert [(item["where"], item["n"]) for item in aapl.errors] == [("indicator rsi", 2)]
+    assert dump.symbols["NVDA"].errors == []
 
 
 def test_load_golden_splits_history_by_date() -> None:
@@ -86,6 +88,15 @@ def test_load_absent_numbers_become_nan(tmp_path: Path) -> None:
     path = tmp_path / "dump.json"
     path.write_text(json.dumps(tree))
     assert np.isnan(load_session_dump(path).symbols["TSLA"].bars["1m"]["low"][0])
+
+
+def test_load_dump_of_an_openbell_that_noted_no_errors_has_none(tmp_path: Path) -> None:
+    tree = json.loads(GOLDEN.read_text())
+    for symbol in tree["symbols"].values():
+        del symbol["errors"]
+    path = tmp_path / "dump.json"
+    path.write_text(json.dumps(tree))
+    assert [symbol.errors for symbol in load_session_dump(path).symbols.values()] == [[], [], []]
 
 
 def test_load_dump_without_rows_gives_empty_arrays(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import openbell as ob
 from openbell.errors import (
     ArgumentError,
     BarRefused,
+    EventRefused,
     IntervalError,
     ProvenanceError,
     RecordDetached,
@@ -442,6 +443,89 @@ def test_add_quote_and_tick_that_cannot_be_stored_leave_no_record(root: ob.Sessi
         root.add_tick("TSLA", ob.TickData(moment(0), "low"))
     assert len(root) == 0
     assert not root.data_arrival_event.is_set()
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ((float("nan"), 2.0, 1.0, 1.0), "not_finite"),
+        ((1.0, float("inf"), 1.0, 1.0), "not_finite"),
+        ((1.0, 2.0, 1.0, float("nan")), "not_finite"),
+        ((1.0, 2.0, -1.0, 1.0), "negative_size"),
+        ((1.0, 2.0, 1.0, -0.5), "negative_size"),
+    ],
+)
+def test_add_quote_that_is_not_sound_is_refused_and_counted(
+    root: ob.SessionData, rec: ob.SymbolSessionData, values: tuple[float, ...], reason: str
+) -> None:
+    with pytest.raises(EventRefused) as caught:
+        root.add_quote("AAPL", ob.QuoteData(moment(0), *values))
+    error = caught.value
+    assert (error.symbol, error.kind, error.reason) == ("AAPL", "quote", reason)
+    assert (error.ts_ns, repr(error.values)) == (at(0), repr(values))
+    assert error.expected in str(error)
+    assert rec.rejected == {f"quote_{reason}": 1}
+    assert (len(rec.quotes), rec.quotes_updated, rec.get_latest_quote()) == (0, False, None)
+    assert not root.data_arrival_event.is_set()
+
+
+def test_add_tick_that_is_not_sound_is_refused_and_counted(
+    root: ob.SessionData, rec: ob.SymbolSessionData
+) -> None:
+    for price, size in ((float("nan"), 1.0), (1.0, float("inf")), (1.0, -1.0)):
+        with pytest.raises(EventRefused):
+            root.add_tick("AAPL", ob.TickData(moment(0), price, size))
+    with pytest.raises(BarRefused):
+        root.add_bar("AAPL", "1m", bar(CLOSE))
+    assert rec.rejected == {
+        "outside_session": 1,
+        "tick_not_finite": 2,
+        "tick_negative_size": 1,
+    }
+    assert (len(rec.ticks), rec.ticks_updated) == (0, False)
+
+
+def test_add_quote_and_tick_of_the_session_are_those_from_open_to_close(
+    root: ob.SessionData, rec: ob.SymbolSessionData
+) -> None:
+    for ts_ns in (OPEN, CLOSE):
+        root.add_quote("AAPL", ob.QuoteData(ts_ns, 1.0, 2.0))
+        root.add_tick("AAPL", ob.TickData(ts_ns, 1.0))
+    for ts_ns in (OPEN - 1000, CLOSE + 1000):
+        with pytest.raises(EventRefused, match=r"quote at .* refused: outside_session; it must"):
+            root.add_quote("AAPL", ob.QuoteData(ts_ns, 1.0, 2.0))
+        with pytest.raises(EventRefused, match="tick at"):
+            root.add_tick("AAPL", ob.TickData(ts_ns, 1.0))
+    assert (len(rec.quotes), len(rec.ticks)) == (2, 2)
+    assert rec.rejected == {"quote_outside_session": 2, "tick_outside_session": 2}
+
+
+def test_add_quote_and_tick_of_negative_prices_and_crossed_markets_are_taken(
+    root: ob.SessionData,
+) -> None:
+    rec = root.add_quote("CL", ob.QuoteData(moment(0), -37.0, -38.0))
+    root.add_tick("CL", ob.TickData(moment(0), -37.63, 1.0))
+    assert (rec.quotes[0].bid, rec.ticks[0].price, rec.rejected) == (-37.0, -37.63, {})
+
+
+def test_add_quote_and_tick_that_are_refused_leave_no_record(root: ob.SessionData) -> None:
+    with pytest.raises(EventRefused):
+        root.add_quote("TSLA", ob.QuoteData(CLOSE + 1000, 1.0, 2.0))
+    with pytest.raises(EventRefused):
+        root.add_tick("TSLA", ob.TickData(moment(0), float("nan")))
+    assert len(root) == 0
+    assert not root.data_arrival_event.is_set()
+
+
+def test_add_quote_made_from_a_bar_is_not_stored(
+    root: ob.SessionData, rec: ob.SymbolSessionData
+) -> None:
+    rec.append_block(minutes(0))
+    quote = rec.get_latest_quote()
+    assert quote is not None
+    with pytest.raises(ArgumentError, match="made from a bar"):
+        root.add_quote("AAPL", quote)
+    assert len(rec.quotes) == 0
 
 
 def test_add_quote_and_tick_of_unknown_symbols_provision_them(root: ob.SessionData) -> None:

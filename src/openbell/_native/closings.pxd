@@ -38,7 +38,7 @@ cdef class Closings:
 
     cpdef Closing watch(self, str interval)
     cdef int watch_record(self, Closing closing, SymbolEngine engine, bint is_fed,
-                          Watched watched=*) except -1
+                          Watched watched=*, bint tell_held=*) except -1
     cdef int64_t next_ns(self) except? -1
     cdef bint is_due(self) noexcept
     cpdef int tell(self, int64_t now_ns, bint everything=*) except -1

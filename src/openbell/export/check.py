@@ -14,6 +14,12 @@ from openbell.clock.window import SessionWindow
 from openbell.errors import DumpError, IntervalError, OpenbellError
 from openbell.export.check_csv import check_csv_log
 from openbell.export.check_history import check_historical
+from openbell.export.check_record import (
+    check_counters,
+    check_errors,
+    check_events,
+    check_indicators,
+)
 from openbell.export.check_rules import (
     Findings,
     SeriesFacts,
@@ -23,8 +29,9 @@ from openbell.export.check_rules import (
     check_series,
     check_shape,
     is_count,
+    is_instant,
 )
-from openbell.export.load import Tree, parse_bars, parse_events, read_dump
+from openbell.export.load import Tree, parse_bars, read_dump
 from openbell.intervals import interval
 from openbell.provenance import RULES, Provenance
 from openbell.schema import QUOTE_DTYPE, TICK_DTYPE, to_ns
@@ -44,13 +51,6 @@ def _list_of(shape: Shape) -> Callable[[Any], bool]:
     )
 
 
-def _instant(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and to_ns(value) is not None
-    except OpenbellError:
-        return False
-
-
 _NUMBER: Final = (int, float)
 _TEXT: Final = _optional(str)
 
@@ -66,12 +66,12 @@ _METADATA: Final[Shape] = {
     "meets_session_config_requirements": bool,
     "added_by": str,
     "auto_provisioned": bool,
-    "added_at": lambda value: value is None or _instant(value),
+    "added_at": lambda value: value is None or is_instant(value),
     "upgraded_from_adhoc": bool,
 }
 _SYMBOL_SESSION: Final[Shape] = {
     "volume": _optional(_NUMBER), "high": _optional(_NUMBER), "low": _optional(_NUMBER),
-    "last_update": lambda value: value is None or _instant(value),
+    "last_update": lambda value: value is None or is_instant(value),
     "data": dict, "quotes": dict, "ticks": dict,
 }  # fmt: skip
 _SERIES: Final[Shape] = {
@@ -82,7 +82,7 @@ _GAPS: Final[Shape] = {
     "gap_count": is_count,
     "missing_bars": is_count,
     "ranges": _list_of(
-        {"start_time": _instant, "end_time": _instant, "bar_count": is_count, "reason": str}
+        {"start_time": is_instant, "end_time": is_instant, "bar_count": is_count, "reason": str}
     ),
 }
 
@@ -111,7 +111,8 @@ def validate_session_dump(dump: Mapping[str, Any] | str | PathLike[str]) -> list
     Notes
     -----
     Recomputes from the rows: counts, order, slots, OHLC, gaps, quality, coverage, session
-    volume, high and low, derived series and their ``n_base``; and reads the provenance table.
+    volume, high and low, derived series and their ``n_base``; reads the provenance table; and
+    looks whether quotes, trades, indicators and errors are sound and of the session.
     """
     if not isinstance(dump, Mapping) and _is_csv(Path(dump)):
         return check_csv_log(dump)
@@ -184,18 +185,16 @@ def _check_symbol(
         findings.add("symbol", f"stands under {name!r} but says symbol {tree['symbol']!r}")
     if check_shape(tree["metadata"], _METADATA, "metadata", findings):
         _check_provenance(tree, findings)
-    for key in ("rejected", "revised"):
-        counters = tree.get(key, {})
-        names = counters if isinstance(counters, dict) else ()
-        check_shape(counters, dict.fromkeys(names, is_count), key, findings)
+    check_counters(tree, findings)
     check_historical(tree["historical"], None if window is None else window.date, findings)
     session = tree["session"]
     if not check_shape(session, _SYMBOL_SESSION, "session", findings):
         return
-    _check_events("quotes", session["quotes"], QUOTE_DTYPE, findings)
-    _check_events("ticks", session["ticks"], TICK_DTYPE, findings)
-    if session.get("as_of") is not None and _instant(session["as_of"]):
+    check_events("quotes", session["quotes"], QUOTE_DTYPE, window, findings)
+    check_events("ticks", session["ticks"], TICK_DTYPE, window, findings)
+    if session.get("as_of") is not None and is_instant(session["as_of"]):
         now_ns = to_ns(session["as_of"])
+    check_errors(tree.get("errors", []), window, now_ns, findings)
     read = [_read_series(k, item, window, findings) for k, item in session["data"].items()]
     series = {facts.interval: facts for facts in read if facts is not None}
     base = series.get(tree["base_interval"])
@@ -205,6 +204,7 @@ def _check_symbol(
     for facts in series.values():
         facts.elapsed_ns = _elapsed(facts, base, window, now_ns)
         check_series(facts, findings)
+    check_indicators(tree, series, now_ns, findings)
     _check_quality_map(tree["quality"], series, findings)
     if base is None or not base.has_rows:
         return
@@ -235,18 +235,6 @@ def _check_provenance(tree: Tree, findings: Findings) -> None:
     for rule in RULES:
         if not rule.holds(provenance):
             findings.add(f"provenance.{rule.name}", f"broken: {rule.words}")
-
-
-def _check_events(kind: str, tree: Tree, dtype: np.dtype[np.void], findings: Findings) -> None:
-    if not check_shape(tree, {"count": is_count}, kind, findings) or "data" not in tree:
-        return
-    try:
-        n_rows = len(parse_events(tree, dtype))
-    except (KeyError, ValueError) as error:
-        findings.add("schema", f"{kind} cannot be read: {error}")
-        return
-    if n_rows != tree["count"]:
-        findings.add("count", f"{kind}: count is {tree['count']}, data has {n_rows} rows")
 
 
 def _read_series(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from openbell.export.check_rules import Findings, Shape, check_rows, check_shape, is_count
+from openbell.export.check_rules import Findings, Shape, check_rows, check_shape, is_count, is_value
 from openbell.export.load import Tree, parse_bars
 from openbell.schema import NS_PER_DAY, BarArray, to_ns
 
@@ -34,6 +34,10 @@ def check_historical(tree: Tree, session_date: date | None, findings: Findings) 
         return
     if tree["data"] and not tree["loaded"]:
         findings.add("historical_loaded", "not loaded, but there are bars of trailing days")
+    for name, value in tree.items():
+        if name not in _HISTORICAL and not is_value(value):
+            findings.add("historical_indicator", f"{name} is {value!r:.60}, expected a number, "
+                         f"null, or a list of them")  # fmt: skip
     for name, series in tree["data"].items():
         where = f"historical.{name}"
         if not check_shape(series, _SERIES, where, findings):

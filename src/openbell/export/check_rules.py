@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell.clock.window import Grid
-from openbell.errors import IntervalError
+from openbell.errors import IntervalError, OpenbellError
 from openbell.export.load import NBase, Tree, parse_times
 from openbell.intervals import interval
-from openbell.schema import BarArray, Int64Array, to_iso
+from openbell.schema import BarArray, Int64Array, to_iso, to_ns
 
 __all__ = [
     "Findings",
@@ -28,6 +28,8 @@ __all__ = [
     "check_series",
     "check_shape",
     "is_count",
+    "is_instant",
+    "is_value",
     "slots_of",
 ]
 
@@ -352,6 +354,23 @@ Shape = Mapping[str, type | tuple[type, ...] | Callable[[Any], bool]]
 def is_count(value: Any) -> bool:
     """Whether a value is an int that can count rows."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
+
+
+def is_instant(value: Any) -> bool:
+    """Whether a value is an ISO-8601 text with an offset."""
+    try:
+        return isinstance(value, str) and to_ns(value) is not None
+    except OpenbellError:
+        return False
+
+
+def is_value(value: Any) -> bool:
+    """Whether a value is what an indicator can have: a number, null, or a list of them."""
+    return all(_fits(v, (int, float, type(None))) for v in _items(value))
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def check_shape(tree: Any, shape: Shape, where: str, findings: Findings) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from openbell.bars import BarIntervalData
+    from openbell.error_log import RecordError
     from openbell.gaps import GapInfo
     from openbell.session import SessionData
     from openbell.symbol import SymbolSessionData
@@ -201,7 +202,10 @@ class _Exporter:
         )
 
     def _state(self, rec: SymbolSessionData) -> tuple[int | None, list[tuple[int, ...]]]:
-        return self._clock(), [(len(s), s.revision, s.n_evicted) for s in rec.bars.values()]
+        # The clock first: the lengths settle what it has reached.
+        now_ns = self._clock()
+        series = [(len(s), s.revision, s.n_evicted) for s in rec.bars.values()]
+        return now_ns, [*series, *((len(e), e.n_evicted) for e in (rec.quotes, rec.ticks))]
 
     def _shows(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
@@ -313,6 +317,7 @@ def _session_tree(root: SessionData, now_ns: int | None) -> dict[str, Any]:
 
 
 def _scalars_tree(rec: SymbolSessionData) -> dict[str, Any]:
+    # Reading an indicator settles it, and may note an error: before the errors are read.
     return {
         "symbol": rec.symbol,
         "base_interval": rec.base_interval,
@@ -329,12 +334,18 @@ def _scalars_tree(rec: SymbolSessionData) -> dict[str, Any]:
         "indicators": {name: _indicator(item) for name, item in rec.indicators.items()},
         "quality": {name: float_or_none(score) for name, score in rec.quality.items()},
         "rejected": {reason: int(n) for reason, n in rec.rejected.items()},
+        "errors": [_error_tree(item) for item in rec.errors],
         "revised": {
             "duplicate": int(rec.n_duplicate),
             "corrected": int(rec.n_corrected),
             "late": int(rec.n_late),
         },
     }
+
+
+def _error_tree(item: RecordError) -> dict[str, Any]:
+    first = iso_or_none(item.first_ns or None)
+    return {"where": item.where, "error": item.error, "first": first, "n": item.n}
 
 
 def _copy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -344,4 +355,8 @@ def _copy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _indicator(item: Any) -> Any:
     to_json: Callable[[], Any] | None = getattr(item, "to_json", None)
-    return plain(item if to_json is None else to_json())
+    tree = plain(item if to_json is None else to_json())
+    # NaN is a value to whoever asks the indicator; a dump has none to show.
+    if isinstance(tree, dict) and tree.get("value", ...) is None:
+        tree["ready"] = False
+    return tree

@@ -65,6 +65,8 @@ class SymbolDump:
         Of :data:`~openbell.schema.QUOTE_DTYPE` and :data:`~openbell.schema.TICK_DTYPE`.
     indicators, rejected : dict
         As dumped.
+    errors : list of dict
+        As dumped: ``where``, ``error``, ``first``, ``n``. Empty when the dump has none.
     """
 
     symbol: str
@@ -84,6 +86,7 @@ class SymbolDump:
     ticks: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, TICK_DTYPE))
     indicators: Tree = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
+    errors: list[Tree] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -187,6 +190,7 @@ def _load_symbol(tree: Tree) -> SymbolDump:
         session={key: session[key] for key in ("volume", "high", "low", "last_update")},
         indicators=tree["indicators"],
         rejected=tree["rejected"],
+        errors=tree.get("errors", []),
         quotes=parse_events(session["quotes"], QUOTE_DTYPE),
         ticks=parse_events(session["ticks"], TICK_DTYPE),
     )
