@@ -1,0 +1,22 @@
+"""What is worked out from a session's bars while they come."""
+
+from openbell.processing.custom import Indicator
+from openbell.processing.indicators import (
+    IndicatorData,
+    check_indicator,
+    history_days,
+    make_indicator,
+    n_history,
+)
+from openbell.processing.processor import CloseCallback, DataProcessor
+
+__all__ = [
+    "CloseCallback",
+    "DataProcessor",
+    "Indicator",
+    "IndicatorData",
+    "check_indicator",
+    "history_days",
+    "make_indicator",
+    "n_history",
+]
