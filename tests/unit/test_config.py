@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from copy import deepcopy
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ start_date = 2025-07-01
 end_date = 2025-07-03
 symbols = ["AAPL", "BRK.B", "BTC-USD"]
 streams = ["1s", "1m", "5m", "1d"]
+base = "1s"
 hours = [["04:00", "09:30"], ["09:30", "24:00"]]
 anchor = "clock"
 on_incomplete = "skip"
@@ -95,7 +97,7 @@ def test_full_config_is_read_under_the_names_of_its_keys() -> None:
     assert (session.name, session.exchange, session.mode) == ("morning", "XNYS", "backtest")
     assert (session.start_date, session.end_date) == (date(2025, 7, 1), date(2025, 7, 3))
     assert session.symbols == ("AAPL", "BRK.B", "BTC-USD")
-    assert session.streams == ("1s", "1m", "5m", "1d")
+    assert (session.streams, session.base) == (("1s", "1m", "5m", "1d"), "1s")
     assert session.hours == (("04:00", "09:30"), ("09:30", "24:00"))
     assert (session.anchor, session.on_incomplete) == ("clock", "skip")
     assert (session.speed, session.strict) == (60.0, True)
@@ -123,7 +125,7 @@ def test_small_config_has_the_documented_defaults() -> None:
     assert session.end_date == session.start_date == date(2025, 7, 2)
     assert (session.exchange, session.mode, session.hours) == ("XNYS", "backtest", "regular")
     assert (session.anchor, session.on_incomplete) == ("session", "keep")
-    assert (session.speed, session.strict) == (0.0, False)
+    assert (session.speed, session.strict, session.base) == (0.0, False, None)
     assert config.historical == config.indicators == ()
     assert config.historical_indicators == {}
     assert config.data.parquet is None
@@ -154,10 +156,12 @@ def test_json_of_the_same_shape_gives_the_same_config(tmp_path: Path) -> None:
 
 def test_config_made_in_code_is_checked_too() -> None:
     config = SessionConfig.from_dict(SMALL)
-    session = msgspec.structs.replace(config.session, streams=("2m", "5m"))
+    session = msgspec.structs.replace(config.session, streams=("1m", "7x"))
     with pytest.raises(ConfigError, match=r"session\.streams\[1\]"):
         msgspec.structs.replace(config, session=session)
 
+
+NAN = float("nan")
 
 #: What is set in the small config, the key named, what the message says is expected.
 MISTAKES = [
@@ -192,8 +196,16 @@ MISTAKES = [
     ("session.streams", ["1s", "1Min"], "session.streams[1]", "'1m'"),
     ("session.streams", ["1s", "60s"], "session.streams[1]", "'1m'"),
     ("session.streams", ["1s", "1m", "1s"], "session.streams[2]", "session.streams[0]"),
-    ("session.streams", ["5m", "2m"], "session.streams[0]", "'1m' among the streams"),
-    ("session.streams", ["10s", "1m", "15s"], "session.streams[2]", "'5s' among the streams"),
+    ("session.streams", "1m", "session.streams", "an array"),
+    ("session.streams", ["1s", None], "session.streams[1]", "text"),
+    ("session.streams", ["0s"], "session.streams[0]", "an interval"),
+    ("session.base", "5s", "session.base", "divides all of session.streams, and so '1s'"),
+    ("session.base", "1d", "session.base", "'1s'"),
+    ("session.base", "1Min", "session.base", "'1m'"),
+    ("session.base", "fine", "session.base", "an interval"),
+    ("session.base", "", "session.base", "not empty"),
+    ("session.base", 1, "session.base", "text"),
+    ("session.base", ["1s"], "session.base", "text"),
     ("session.hours", [], "session.hours", "at least one"),
     ("session.hours", [["09:30"]], "session.hours[0]", "a pair"),
     ("session.hours", [["09:30", 16]], "session.hours[0][1]", "text"),
@@ -222,6 +234,9 @@ MISTAKES = [
      "not given before"),
     ("indicators", [{"name": "a", "type": "SMA", "interval": "1m", "parameters": {"n": [1]}}],
      "indicators[0].parameters.n", "true or false"),
+    ("indicators", [{"name": "a", "type": "SMA", "interval": "1m", "parameters": {"n": NAN}}],
+     "indicators[0].parameters.n", "a finite number"),
+    ("indicators", {"name": "a"}, "indicators", "an array of tables, each headed [[...]]"),
     ("data.sources", [], "data.sources", "at least one"),
     ("data.sources", ["synthetic", "yahoo"], "data.sources[1]", "'schwab', 'synthetic'"),
     ("data.sources", ["synthetic", "synthetic"], "data.sources[1]", "data.sources[0]"),
@@ -331,6 +346,84 @@ def write(folder: Path, text: str, name: str = "session.toml") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+SMALL_FILE = """
+[session]
+start_date = 2025-07-02
+symbols = ["AAPL", "MSFT"]
+streams = ["1s", "1m"]
+{session}
+[data]
+sources = ["synthetic"]
+{tables}
+"""
+SMA = '[[indicators]]\nname = "sma"\ntype = "SMA"\n'
+PAST = "[[historical]]\ntrailing_days = 3\n"
+MOST = "[historical_indicators.most]\n"
+
+#: Added to a fine file: to its first table, at its end; the key named, what is said of it.
+WRONG_FILES = [
+    ("end_dat = 2025-07-03", "", "session.end_dat", "did you mean 'end_date'?"),
+    ("end_date = 2025-07-01", "", "session.end_date", "not before start_date"),
+    ("end_date = 2025-07-03T09:30:00", "", "session.end_date", "a date such as 2025-07-02"),
+    ("end_date = 16:00:00", "", "session.end_date", "a date such as 2025-07-02"),
+    ("exchange = 7", "", "session.exchange", "text"),
+    ('hours = ["09:30", "16:00"]', "", "session.hours[0]", "a pair of texts"),
+    ('hours = [["9:30", "16:00"]]', "", "session.hours[0]", "an open and a later close"),
+    ('hours = "Regular"', "", "session.hours", "'regular' or an array"),
+    ('base = "5m"', "", "session.base", "divides all of session.streams"),
+    ('base = "1S"', "", "session.base", "canonical spelling, '1s'"),
+    ('mode = "Live"', "", "session.mode", "'backtest', 'live'"),
+    ('mode = "live"', "", "session.start_date", "no dates when mode is 'live'"),
+    ("speed = true", "", "session.speed", "a number at least 0"),
+    ('strict = "yes"', "", "session.strict", "true or false"),
+    ("", '[sesion]\nname = "x"', "sesion", "'session'"),
+    ("", '[historical]\nintervals = ["1m"]', "historical", "headed [[...]]"),
+    ("", PAST, "historical[0].intervals", "an array"),
+    ("", PAST + 'intervals = "1m"', "historical[0].intervals", "an array"),
+    ("", PAST + 'intervals = ["1w"]', "historical[0].intervals[0]", "an interval"),
+    ("", PAST + 'intervals = ["1m"]\nsymbols = ["TSLA"]', "historical[0].symbols[0]",
+     "one of session.symbols"),
+    ("", '[[historical]]\ntrailing_days = 1.5\nintervals = ["1m"]', "historical[0].trailing_days",
+     "an integer at least 1"),
+    ("", MOST + 'type = "max"\nfield = "high"\nperiod = "2d"', "historical_indicators.most.type",
+     "'trailing_max'"),
+    ("", MOST + 'type = "trailing_max"\nperiod = "2d"', "historical_indicators.most.field",
+     "'high'"),
+    ("", SMA, "indicators[0].interval", "text"),
+    ("", SMA + 'interval = "5m"', "indicators[0].interval", "session.streams: '1s', '1m'"),
+    ("", SMA + 'interval = "1m"\nparams = {}', "indicators[0].params", "'parameters'?"),
+    ("", SMA + 'interval = "1m"\nparameters = [20]', "indicators[0].parameters", "a table"),
+    ("", SMA + 'interval = "1m"\nparameters = { n = [20] }', "indicators[0].parameters.n",
+     "an integer or a number or text"),
+    ("", SMA + 'interval = "1m"\nparameters = { n = inf }', "indicators[0].parameters.n",
+     "a finite number"),
+    ("", (SMA + 'interval = "1m"\n') * 2, "indicators[1].name", "not given before"),
+    ("", "[data.alpaca]\nfeed = 3", "data.alpaca", "'synthetic'"),
+    ("", "[data.synthetic]\nfill_rate = 2", "data.synthetic.fill_rate", "at most 1"),
+    ("", "[gap_fill]\nmax_retries = 3", "gap_fill", "mode is 'live'"),
+    ("", '[export]\nintervals = ["1h"]', "export.intervals[0]", "session.streams"),
+    ("", "export = 3", "data.export", "'sources'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("session", "tables", "key", "expected"), WRONG_FILES)
+def test_mistake_in_a_file_is_told_alike_in_toml_and_json(
+    session: str, tables: str, key: str, expected: str, tmp_path: Path
+) -> None:
+    text = SMALL_FILE.format(session=session, tables=tables)
+    files = {
+        "wrong.toml": text,
+        "wrong.json": json.dumps(tomllib.loads(text), default=str),
+    }
+    for name, content in files.items():
+        path = write(tmp_path, content, name)
+        with pytest.raises(ConfigError) as caught:
+            SessionConfig.load(path)
+        assert caught.value.key == key
+        assert expected in caught.value.expected
+        assert str(caught.value).startswith(f"{path}: {key}: received ")
 
 
 def test_relative_parquet_path_is_taken_from_the_files_folder(

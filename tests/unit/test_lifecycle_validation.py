@@ -71,7 +71,7 @@ def test_unknown_symbol_is_left_out_with_one_warning(
     session.run()
     assert [rec.symbol for rec in session.root] == ["AA", "CC"]
     assert warnings_of(caplog) == [
-        "2025-07-02 NONE: left out: no source has this symbol (asked: parquet)"
+        "2025-07-02 NONE: left out: unknown symbol: no source has it (asked: parquet)"
     ]
     result = session.results["NONE"]
     assert not result.can_proceed
@@ -88,7 +88,7 @@ def test_all_symbols_failing_raises_with_every_reason(
     with pytest.raises(ob.SessionValidationError) as caught:
         session.run()
     assert list(caught.value.reasons) == ["X1", "DD"]
-    assert "no source has this symbol" in caught.value.reasons["X1"]
+    assert "unknown symbol: no source has it" in caught.value.reasons["X1"]
     assert "the source holds 1m" in caught.value.reasons["DD"]
     assert {symbol: r.reason for symbol, r in session.results.items()} == caught.value.reasons
     assert len(session.root) == 0
@@ -102,7 +102,7 @@ def test_symbol_without_bars_of_the_day_fails_naming_what_there_is(tmp_path: Pat
     next(days).run()
     with pytest.raises(ob.SessionValidationError, match="no 1s bars of 2025-07-03") as caught:
         next(days)
-    assert "it has 2025-07-02 to 2025-07-02" in caught.value.reasons["AA"]
+    assert "those it has end on 2025-07-02" in caught.value.reasons["AA"]
 
 
 def test_truncated_file_fails_its_day_by_name(folder: Path) -> None:
@@ -113,6 +113,26 @@ def test_truncated_file_fails_its_day_by_name(folder: Path) -> None:
     for symbol in SYMBOLS:
         assert "date=2025-07-02.parquet" in caught.value.reasons[symbol]
         assert "corrupt or truncated" in caught.value.reasons[symbol]
+
+
+def test_smallest_interval_or_the_configured_base_is_streamed(tmp_path: Path) -> None:
+    # The minutes say something else than the seconds, so that one can tell which came.
+    window = window_of(WEDNESDAY)
+    bars = {
+        "1s": {"AA": bars_at(window, "1s", range(600), 20.0)},
+        "1m": {"AA": bars_at(window, "1m", range(7), 90.0)},
+    }
+    folder = write_days(tmp_path, {WEDNESDAY: bars})
+    for others, base, derived, n in (
+        ({}, "1s", ["1m", "5m"], 10),
+        ({"base": "1m"}, "1m", ["5m"], 7),
+    ):
+        session = session_over(folder, [WEDNESDAY], ["AA"], ["1m", "5m"], **others)
+        session.run()
+        rec, result = session.root["AA"], session.results["AA"]
+        assert (result.base_interval, result.derived_intervals) == (base, derived)
+        assert (rec.base_interval, rec.derived_intervals) == (base, derived)
+        assert len(rec.bars["1m"]) == n
 
 
 def alone(folder: Path, symbols: list[str]) -> dict[str, object]:
@@ -183,7 +203,7 @@ def test_no_trading_day_between_the_dates_is_refused(folder: Path) -> None:
     [
         ({"session": {"exchange": "NOWHERE"}}, CalendarError, "NOWHERE"),
         ({"session": {"streams": ["1s", "7x"]}}, ConfigError, r"session\.streams\[1\]"),
-        ({"session": {"streams": ["10s", "15s"]}}, ConfigError, r"session\.streams\[1\]"),
+        ({"session": {"base": "1m"}}, ConfigError, r"session\.base"),
         ({"session": {"symbols": []}}, ConfigError, r"session\.symbols"),
         ({"session": {"end_date": date(2025, 7, 1)}}, ConfigError, r"session\.end_date"),
         ({"session": {"speed": -1}}, ConfigError, r"session\.speed"),
@@ -248,22 +268,3 @@ def test_open_session_takes_a_file_a_mapping_or_a_config(folder: Path) -> None:
         session.run()
         trees.append(tree(session.root))
     assert all(one == trees[0] for one in trees)
-
-
-@pytest.mark.parametrize(
-    ("key", "asked"),
-    [
-        ("indicators", [{"name": "sma", "type": "SMA", "interval": "1m"}]),
-        (
-            "historical_indicators",
-            {"peak": {"type": "trailing_max", "field": "high", "period": "2d"}},
-        ),
-    ],
-)
-def test_open_session_refuses_indicators_it_would_not_compute(
-    folder: Path, key: str, asked: object
-) -> None:
-    config = config_of(folder, [WEDNESDAY], SYMBOLS, STREAMS)
-    with pytest.raises(ConfigError, match="not available") as caught:
-        ob.open_session({**config, key: asked})
-    assert caught.value.key == key

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from datetime import date as Date
+from datetime import time as Time
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -80,13 +82,16 @@ def translate(
         known = [f.encode_name for f in _struct_of(kind).fields]
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return ConfigError(inner, "an unknown key", f"one of {listed(known)}{hint}")
+        names = ", ".join(repr(key) for key in known)
+        return ConfigError(inner, "an unknown key", f"one of {names}{hint}")
     if message.startswith("Object missing required field"):
         return ConfigError(inner, None, _describe(_kind_inside(kind, name)))
     if isinstance(value, Mapping):
         value = "a table"
     elif isinstance(value, list | tuple):
         value = "an empty array" if not value else "an array"
+    elif isinstance(value, Date | Time):
+        value = str(value)
     return ConfigError(key, value, _describe(kind))
 
 
@@ -166,6 +171,8 @@ def _describe(kind: Any) -> str:
         case info.DateType():
             return "a date such as 2025-07-02"
         case info.VarTupleType():
+            if isinstance(kind.item_type, info.StructType):
+                return "an array of tables, each headed [[...]] in TOML"
             least = "at least one" if kind.min_length else "any number"
             return f"an array of {least}, each {_describe(kind.item_type)}"
         case info.TupleType():

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct, field
 from openbell.clock.manager import parse_hours
 from openbell.config.mistakes import NO_SECRETS, listed, refuse_secrets, translate, unique_keys
 from openbell.errors import ConfigError, IntervalError, TimeError
-from openbell.intervals import Interval, fold_sources, interval
+from openbell.intervals import Interval, interval
 
 __all__ = [
     "DataConfig",
@@ -44,6 +44,8 @@ Source = Literal["parquet", "synthetic", "alpaca", "schwab"]
 BarField = Literal["open", "high", "low", "close", "volume"]
 
 _LIVE_SOURCES: Final = ("alpaca", "schwab", "synthetic")
+_PERIOD: Final = re.compile(r"[1-9][0-9]{0,3}[dw]", re.ASCII)
+_RESERVED_HISTORICAL: Final = ("loaded", "data")
 _SECRET_IN_URI: Final = re.compile(r"://[^/]*@|[?&](access|secret)[^=&]*=", re.IGNORECASE)
 
 
@@ -54,7 +56,10 @@ class SessionTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ----------
     symbols : tuple of str
     streams : tuple of str
-        Intervals wanted; the finest is the base, the others are multiples of it.
+        Intervals wanted. What is streamed is the smallest interval a symbol's source holds that
+        gives them all; the others are derived from it.
+    base : str or None
+        Stream this interval instead of the smallest; it is one of `streams` or divides them all.
     name : str
     exchange : str
         A calendar's name, such as ``XNYS`` or ``24/7``.
@@ -71,11 +76,13 @@ class SessionTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     speed : float
         0 replays as fast as possible, 1 in real time, 60 a minute in a second.
     strict : bool
-        Whether an error in a callback ends the session; in this version it always does.
+        Whether an error in one symbol's indicator or callback ends the session, instead of
+        being recorded on the symbol's record.
     """
 
     symbols: Texts
     streams: Texts
+    base: Text | None = None
     name: Text = "session"
     exchange: Text = "XNYS"
     mode: Literal["backtest", "live"] = "backtest"
@@ -101,11 +108,23 @@ class HistoricalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class HistoricalIndicatorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[historical_indicators.<name>]``: one number over trailing days; `period` as in ``2d``."""
+    """``[historical_indicators.<name>]``: the average, most or least of a field over past days.
+
+    Attributes
+    ----------
+    type : "trailing_average", "trailing_max" or "trailing_min"
+    field : "open", "high", "low", "close" or "volume"
+    period : str
+        ``<n>d``: the n trading days before the session. ``<n>w``: the trading days among the 7 n
+        calendar days before it, fewer in a week with a holiday.
+    granularity : "day" or "minute"
+        One number over daily bars, or one for each minute of the session over ``1m`` bars.
+    """
 
     type: Literal["trailing_average", "trailing_max", "trailing_min"]
     field: BarField
     period: Text
+    granularity: Literal["day", "minute"] = "day"
 
 
 class IndicatorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -283,18 +302,14 @@ def _check_when(session: SessionTable) -> None:
 def _check_streams(session: SessionTable) -> None:
     _check_symbols("session.symbols", session.symbols)
     _check_intervals("session.streams", session.streams)
-    base, *others = sorted(session.streams, key=interval)
-    for name in others:
-        try:
-            fold_sources(base, [name])
-        except IntervalError:
-            common = math.gcd(*(interval(n).step_ns for n in session.streams)) // 10**9
-            raise ConfigError(
-                f"session.streams[{session.streams.index(name)}]",
-                name,
-                f"a multiple of the finest stream, {base!r}; "
-                f"with {str(Interval(f'{common}s'))!r} among the streams all can be had",
-            ) from None
+    if session.base is None:
+        return
+    _check_one_interval("session.base", session.base)
+    base = interval(session.base)
+    for name in session.streams:
+        if name != session.base and not base.divides(interval(name)):
+            expected = f"an interval that divides all of session.streams, and so {name!r}"
+            raise ConfigError("session.base", session.base, expected)
 
 
 def _check_hours(session: SessionTable) -> None:
@@ -340,13 +355,13 @@ def _check_history(config: SessionConfig) -> None:
             _check_symbols(f"historical[{n}].symbols", entry.symbols)
             _check_among(f"historical[{n}].symbols", entry.symbols, known, "session.symbols")
     for name, item in config.historical_indicators.items():
-        key = f"historical_indicators.{name}.period"
-        try:
-            is_daily = interval(item.period).is_daily
-        except IntervalError:
-            is_daily = False
-        if not is_daily:
-            raise ConfigError(key, item.period, "a number of trading days such as '2d'")
+        if name in _RESERVED_HISTORICAL:
+            key = f"historical_indicators.{name}"
+            raise ConfigError(key, name, "another name; the JSON dump uses this one itself")
+        if not _PERIOD.fullmatch(item.period):
+            key = f"historical_indicators.{name}.period"
+            expected = "a number of trading days such as '2d', or of weeks such as '1w'"
+            raise ConfigError(key, item.period, expected)
 
 
 def _check_indicators(config: SessionConfig) -> None:
@@ -362,6 +377,9 @@ def _check_indicators(config: SessionConfig) -> None:
                 item.interval,
                 f"one of session.streams: {listed(config.session.streams)}",
             )
+        for key, value in item.parameters.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"indicators[{n}].parameters.{key}", value, "a finite number")
 
 
 def _check_export(config: SessionConfig) -> None:
