@@ -11,7 +11,7 @@ import numpy as np
 from openbell.clock import SessionWindow, TimeManager
 from openbell.errors import DataSourceError
 from openbell.intervals import interval as parse_interval
-from openbell.schema import BAR_DTYPE, BarArray
+from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, BarArray
 from openbell.sources.parquet import ParquetSource
 from openbell.sources.protocol import DataSource
 from openbell.sources.synthetic import SyntheticSource
@@ -98,6 +98,12 @@ class DataManager:
         source = self.source_of(symbol)
         return source.count(symbol, _canonical(interval), window) if source is not None else 0
 
+    def adjustment(self, symbol: str, interval: str, date: Date) -> str | None:
+        """How a session's bars are adjusted, such as ``raw``; None when the source does not say."""
+        source = self.source_of(symbol)
+        ask = getattr(source, "adjustment", None)
+        return ask(symbol, _canonical(interval), date) if ask is not None else None
+
     def load_historical_bars(
         self, symbol: str, interval: str, dates: Sequence[Date]
     ) -> dict[Date, BarArray]:
@@ -148,10 +154,20 @@ class DataManager:
                 by_source.setdefault(id(source), []).append(symbol)
         for source in self.sources:
             mine = by_source.pop(id(source), [])
-            if mine:
+            if len(mine) == 1:
+                # Threads for one symbol would cost more than they save.
+                yield mine[0], source.load(mine[0], name, window)
+            elif mine:
                 yield from source.load_many(mine, name, window)
         for symbol in unknown:
             yield symbol, np.empty(0, BAR_DTYPE)
+
+    def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
+        """Quotes of the symbol made in the window, ``QUOTE_DTYPE``; empty when there are none."""
+        source = self.source_of(symbol)
+        if source is None:
+            return np.empty(0, QUOTE_DTYPE)
+        return source.load_quotes(symbol, window)
 
     def __repr__(self) -> str:
         names = ", ".join(source.name for source in self.sources)

@@ -75,6 +75,9 @@ class ParquetSource:
         self._filesystem: Any = None
         self._series: dict[tuple[str, str], list[_Entry]] | None = None
         self._tables: OrderedDict[tuple[str, tuple[int, int]], ParquetTable] = OrderedDict()
+        # What each file holds is kept longer than its footer: most files hold the same symbols.
+        self._symbols: dict[tuple[str, tuple[int, int]], frozenset[str]] = {}
+        self._same: dict[frozenset[str], frozenset[str]] = {}
         self._warned: set[str] = set()
         self._lock = threading.RLock()
 
@@ -82,6 +85,8 @@ class ParquetSource:
         """Forget the list of files; the next call reads it anew."""
         with self._lock:
             self._series = None
+            self._symbols.clear()
+            self._same.clear()
 
     def symbols(self, interval: str | None = None) -> list[str]:
         """All symbols with bars (of one interval), sorted. Reads every footer.
@@ -90,7 +95,7 @@ class ParquetSource:
         """
         keys = [interval] if interval is not None else self._intervals()
         entries = [entry for key in keys for entry in self._entries("bars", key)]
-        found = self._readable(lambda entry: self._table(entry).symbols, entries)
+        found = self._readable(lambda entry: self._symbols_of(entry), entries)
         return sorted(set().union(*found))
 
     def intervals(self, symbol: str) -> list[str]:
@@ -132,6 +137,13 @@ class ParquetSource:
             for entry in self._entries("bars", interval)
             if entry.date in (None, date)
         )
+
+    def adjustment(self, symbol: str, interval: str, date: Date) -> str | None:
+        """How the bars of that date were adjusted, by the file's own word; None without one."""
+        for entry in self._entries("bars", interval):
+            if entry.date in (None, date) and date in self._dates_of(entry, symbol):
+                return self._table(entry).meta.get("adjustment")
+        return None
 
     def count(self, symbol: str, interval: str, window: SessionWindow) -> int:
         """How many bars of the symbol the files of the window hold, at most a few too many."""
@@ -254,7 +266,7 @@ class ParquetSource:
     def _any(self, symbol: str, interval: str) -> bool:
         # Newest first: a symbol of today is more often asked for than one of the past.
         newest_first = reversed(self._entries("bars", interval))
-        return any(self._readable(lambda e: symbol in self._table(e).symbols, newest_first))
+        return any(self._readable(lambda e: symbol in self._symbols_of(e), newest_first))
 
     def _readable(
         self, look: Callable[[_Item], _Found], items: Iterable[_Item]
@@ -281,10 +293,18 @@ class ParquetSource:
             _log.warning("%s", message)
 
     def _dates_of(self, entry: _Entry, symbol: str) -> set[Date]:
-        table = self._table(entry)
         if entry.date is not None:
-            return {entry.date} if symbol in table.symbols else set()
-        return set(table.utc_dates.get(symbol, ()))
+            return {entry.date} if symbol in self._symbols_of(entry) else set()
+        return set(self._table(entry).utc_dates.get(symbol, ()))
+
+    def _symbols_of(self, entry: _Entry) -> frozenset[str]:
+        key = (entry.path, entry.identity)
+        found = self._symbols.get(key)
+        if found is None:
+            found = self._table(entry).symbols
+            with self._lock:
+                found = self._symbols[key] = self._same.setdefault(found, found)
+        return found
 
     def _tables_in(self, kind: str, interval: str, window: SessionWindow) -> list[ParquetTable]:
         first = window.open_ns // NS_PER_DAY + _EPOCH

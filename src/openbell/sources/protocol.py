@@ -18,6 +18,9 @@ class DataSource(Protocol):
 
     Every array returned belongs to the caller, is contiguous and ascends by timestamp. A
     source does not judge prices; the record that takes the bars does.
+
+    A source that knows how its bars were adjusted may also have
+    ``adjustment(symbol, interval, date) -> str | None``.
     """
 
     name: str
