@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import openbell as ob
+from openbell.provenance import check_provenance
 from openbell.sources import DatasetWriter
 from tests.model import RecordModel, slots_of, step_of
 
 SECOND = 1_000_000_000
 WEDNESDAY = date(2025, 7, 2)
 HALF_DAY = date(2025, 7, 3)
+
+_TABLES = ("historical", "historical_indicators", "indicators")
 
 
 def window_of(day: date, calendar: str = "XNYS") -> ob.SessionWindow:
@@ -68,7 +72,7 @@ def config_of(
     streams: Sequence[str],
     **others: Any,
 ) -> dict[str, Any]:
-    tables = {k: others.pop(k) for k in ("historical",) if k in others}
+    tables = {k: others.pop(k) for k in _TABLES if k in others}
     session = {
         "start_date": days[0],
         "end_date": days[-1],
@@ -86,7 +90,7 @@ def session_over(
     streams: Sequence[str],
     **others: Any,
 ) -> ob.SessionCoordinator:
-    """A session over a dataset; other keywords are those of ``[session]``, or `historical`."""
+    """A session over a dataset; other keywords are those of ``[session]``, or other tables."""
     return ob.open_session(config_of(folder, days, symbols, streams, **others))
 
 
@@ -173,3 +177,84 @@ def damage_pages(path: Path, symbol: str, column: str = "close") -> None:
 def truncate(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+
+
+def instant(day: date, clock: str) -> datetime:
+    """A time of a day in New York, such as ``11:00``, as UTC."""
+    local = datetime.combine(day, time.fromisoformat(clock), ZoneInfo("America/New_York"))
+    return local.astimezone(ZoneInfo("UTC"))
+
+
+def ns_at(day: date, clock: str) -> int:
+    """The same as nanoseconds."""
+    return int(instant(day, clock).timestamp()) * SECOND
+
+
+def play(
+    session: ob.SessionCoordinator,
+    acts: Mapping[str, Callable[[], object]] | None = None,
+    days: Iterator[Any] | None = None,
+) -> Iterator[Any]:
+    """Replay the next day; each act is done in the first slice at or after its time."""
+    days = session.days() if days is None else days
+    day = next(days)
+    left = [(ns_at(day.date, clock), act) for clock, act in sorted((acts or {}).items())]
+    n_changes = -1
+    for ts_ns, _ in day.slices():
+        while left and left[0][0] <= ts_ns:
+            left.pop(0)[1]()
+            n_changes = -1
+        if n_changes != session.root.core.n_changes:
+            check_all(session.root)
+            # Again after what was asked for is served.
+            n_changes = session.root.core.n_changes if n_changes != -1 else -2
+    assert not left, "an act was not done"
+    check_all(session.root)
+    return days
+
+
+def check_all(root: ob.SessionData) -> None:
+    """Each record obeys the provenance rules."""
+    for rec in root:
+        assert check_provenance(rec) == [], rec.symbol
+
+
+def adhoc_bar(
+    symbol: str, interval: str, start: datetime, price: float = 50.0, volume: float = 10.0
+) -> ob.BarData:
+    return ob.BarData(
+        int(start.timestamp()) * SECOND,
+        price, price + 2.0, price - 2.0, price + 1.0, volume, symbol, interval,
+    )  # fmt: skip
+
+
+def everything(rec: ob.SymbolSessionData) -> dict[str, Any]:
+    """All that a record holds, flags, history and indicators too, to compare before and after."""
+    return {
+        "flags": (
+            rec.is_loaded, rec.meets_session_config_requirements, rec.added_by,
+            rec.auto_provisioned, rec.added_at, rec.upgraded_from_adhoc,
+        ),
+        "base": (rec.base_interval, rec.derived_intervals),
+        "bars": {
+            name: (
+                series.data.tobytes(),
+                None if series.n_base is None else series.n_base.tobytes(),
+                series.revision,
+                series.quality,
+                series.gap_runs().tobytes(),
+            )
+            for name, series in rec.bars.items()
+        },
+        "metrics": rec.session_metrics,
+        "rejected": rec.rejected,
+        "historical": {
+            name: {day: bars.tobytes() for day, bars in by_date.items()}
+            for name, by_date in rec.historical_bars.items()
+        },
+        "historical_indicators": dict(rec.historical_indicators),
+        "historical_quality": dict(rec.historical_quality),
+        "historical_gaps": {name: list(gaps) for name, gaps in rec.historical_gaps.items()},
+        "indicators": {name: held.to_json() for name, held in rec.indicators.items()},
+        "errors": rec.errors,
+    }  # fmt: skip

@@ -317,7 +317,9 @@ cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
         stop -= end > now_ns
     if stop <= before:
         return 0
-    if not is_plain(core) or base.rows[before].timestamp < max(s.last_end_ns, s.floor_ns):
+    # Where nothing is held yet, no bucket can have been closed without them.
+    if not is_plain(core) or before and (
+            base.rows[before].timestamp < max(s.last_end_ns, s.floor_ns)):
         for i in range(before, stop):
             admit_next(core)
         return stop - before

@@ -158,6 +158,7 @@ cdef class Closings:
                           Watched watched=None, bint tell_held=False) except -1:
         cdef str name = closing.interval.name
         cdef SeriesState* d
+        cdef int64_t row
         if name not in engine.core.names:
             return 0
         if watched is None:
@@ -166,8 +167,13 @@ cdef class Closings:
             watched.series = Series(engine.core, name)
             d = watched.series.state
             watched.told_ns = INT64_MIN
-            if watched.series.settled() and not tell_held:
-                watched.told_ns = d.rows[d.n - 1].timestamp
+            if not tell_held:
+                row = watched.series.settled()
+                # Bars written directly came after the others, which are of the past.
+                while row and d.n_base != NULL and d.n_base[row - 1] == 0:
+                    row -= 1
+                if row and (d.n_base != NULL or d == engine.state.base):
+                    watched.told_ns = d.rows[row - 1].timestamp
             watched.revision = d.revision
         indicators = getattr(engine, "indicators", None) or {}
         watched.eager = tuple(
@@ -207,6 +213,12 @@ cdef class Closings:
         cdef Py_ssize_t n_closed
         self.n_stirred = self.root.n_stirred
         self.is_in_order = True
+        if is_stirred:
+            # Before anything else is told: what has not been told yet cannot be corrected.
+            for closing in self.closings:
+                for watched in closing.watched:
+                    if watched.revision != watched.series.state.revision:
+                        self.collect_correction(closing, watched, corrected)
         for closing in self.closings:
             if closing.end_ns() <= now_ns:
                 for watched in closing.watched:
@@ -216,10 +228,6 @@ cdef class Closings:
             elif is_stirred or everything:
                 for watched in closing.watched:
                     self.collect(closing, watched, now_ns, closed)
-            if is_stirred:
-                for watched in closing.watched:
-                    if watched.revision != watched.series.state.revision:
-                        self.collect_correction(closing, watched, corrected)
         if not is_stirred and not everything:
             n_closed = len(closed)
             for closing, watched in self.loose:
@@ -249,32 +257,44 @@ cdef class Closings:
                 break
             watched.told_ns = d.rows[row].timestamp
             self.is_in_order &= end == now_ns
-            if not (self.skip_incomplete and d.source != NULL and d.n_base[row] < (
-                    slots_ended(series.core.state.base, end)
-                    - slots_ended(series.core.state.base, start))):
+            if self.shows(series, row):
                 into.append((
                     end, closing, watched,
                     make_bar(d.rows + row, series.core.symbol, series.interval)))
             row += 1
         return 0
 
+    cdef bint shows(self, Series series, int64_t row):
+        cdef const SeriesState* d = series.state
+        cdef int64_t start
+        cdef int64_t end
+        if not self.skip_incomplete or d.source == NULL:
+            return True
+        bucket_of(d, d.rows[row].timestamp, &start, &end)
+        return d.n_base[row] >= (slots_ended(series.core.state.base, end)
+                                 - slots_ended(series.core.state.base, start))
+
     cdef int collect_correction(self, Closing closing, Watched watched, list into) except -1:
         cdef SeriesState* d = watched.series.state
-        cdef int64_t first = INT64_MAX
+        cdef int64_t first = d.n
         cdef int64_t change = watched.revision
         cdef int64_t row
         cdef BarData bar
         if d.revision - change > N_CHANGES_KEPT:
-            first = INT64_MIN
+            # Which ones is no longer known: any that were told.
+            first = 0
+            while first < d.n and not self.shows(watched.series, first):
+                first += 1
         else:
             while change < d.revision:
-                first = min(first, d.changed[change % N_CHANGES_KEPT])
+                row = lower_bound(d.rows, d.n, d.changed[change % N_CHANGES_KEPT])
+                if row < first and self.shows(watched.series, row):
+                    first = row
                 change += 1
         watched.revision = d.revision
-        row = lower_bound(d.rows, d.n, first)
-        if row == d.n or d.rows[row].timestamp > watched.told_ns:
+        if first == d.n or d.rows[first].timestamp > watched.told_ns:
             return 0
-        bar = make_bar(d.rows + row, watched.series.core.symbol, watched.series.interval)
+        bar = make_bar(d.rows + first, watched.series.core.symbol, watched.series.interval)
         bar.is_correction = True
         into.append((0, closing, watched, bar))
         return 0

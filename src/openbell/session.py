@@ -114,14 +114,17 @@ class SessionData:
             raise TimeError(to_iso(now_ns), f"the session's clock is at {to_iso(self.now_ns)}")
         self.core.set_clock(now_ns)
 
-    def end(self) -> None:
-        """End the day: its clock moves to the close, and nothing is streamed any more.
+    def end(self, *, at_close: bool = True) -> None:
+        """End the day: nothing is streamed any more. Data stays readable until :meth:`clear`.
 
-        Data stays readable until :meth:`clear`.
+        Parameters
+        ----------
+        at_close : bool
+            Whether the clock moves to the close; it stays where it is when a day is broken off.
         """
         with self._lock:
             self._active_streams = dict.fromkeys(self._active_streams, False)
-            if self.window is not None:
+            if self.window is not None and at_close:
                 self.core.set_clock(max(self.now_ns, self.window.close_ns))
             self._session_active = False
 
@@ -236,6 +239,7 @@ class SessionData:
                 return False
             self._symbols = {s: r for s, r in self._symbols.items() if s != symbol}
             self.core.n_changes += 1
+            self._latest = {}
             self._active_streams = {
                 key: value for key, value in self._active_streams.items() if key[0] != symbol
             }

@@ -10,7 +10,7 @@ import pytest
 
 import openbell as ob
 from openbell.errors import SessionStateError
-from openbell.lifecycle.coordinator import Records
+from openbell.lifecycle.day import Records
 from tests.lifecycle_days import (
     HALF_DAY,
     WEDNESDAY,

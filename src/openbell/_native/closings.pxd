@@ -43,5 +43,6 @@ cdef class Closings:
     cdef bint is_due(self) noexcept
     cpdef int tell(self, int64_t now_ns, bint everything=*) except -1
     cdef int collect(self, Closing closing, Watched watched, int64_t now_ns, list into) except -1
+    cdef bint shows(self, Series series, int64_t row)
     cdef int collect_correction(self, Closing closing, Watched watched, list into) except -1
     cdef int dispatch(self, list told) except -1

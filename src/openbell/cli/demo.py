@@ -15,6 +15,7 @@ from openbell.cli.replay import print_day, run_days, write_csv, write_json
 __all__ = ["demo"]
 
 _DATE: Final = date(2025, 7, 2)
+_PAST: Final = (date(2025, 6, 30), date(2025, 7, 1))
 _N_SYMBOLS: Final = 20
 _CONFIG: Final = """\
 # Written by `openbell demo`. Change it, then: openbell replay session.toml
@@ -26,6 +27,26 @@ start_date = {date}
 end_date = {date}
 symbols = {symbols}
 streams = ["1s", "5s", "1m", "5m", "15m", "1h"]
+
+[[historical]]
+trailing_days = 2
+intervals = ["1m"]
+
+[historical_indicators.avg_volume_2d]
+type = "trailing_average"
+field = "volume"
+period = "2d"
+
+[[indicators]]
+name = "vwap"
+type = "VWAP"
+interval = "1m"
+
+[[indicators]]
+name = "rsi_14"
+type = "RSI"
+interval = "1m"
+parameters = {{ timeperiod = 14 }}
 
 [data]
 sources = ["parquet"]
@@ -53,11 +74,12 @@ def demo(
 
     started = perf_counter()
     symbols = synthetic_symbols(_N_SYMBOLS)
+    write_sample(folder / "data", symbols, _PAST, intervals=["1m"])
     write_sample(folder / "data", symbols, [_DATE])
     listed = ", ".join(f'"{symbol}"' for symbol in symbols)
     config.write_text(_CONFIG.format(date=_DATE, symbols=f"[{listed}]"), encoding="utf-8")
     console.print(
-        f"synthetic 1s bars of {len(symbols)} symbols written in"
+        f"synthetic bars of {len(symbols)} symbols written in"
         f" {seconds(perf_counter() - started)}\n",
         highlight=False,
     )

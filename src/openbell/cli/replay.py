@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ def replay(
         if path is not None:
             _check_target(option, path)
     settings = SessionConfig.load(config)
+    # A user's own indicators may lie beside the configuration that names them.
+    sys.path.insert(0, str(config.parent.resolve()))
     if speed is not None:
         settings = replace(settings, session=replace(settings.session, speed=speed))
     from openbell.lifecycle import open_session
@@ -107,15 +110,26 @@ def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[D
     is_told : bool
         Whether a progress bar may be shown; telling it costs a call per slice.
     """
-    started = perf_counter()
-    for day in session.days():
-        loaded = perf_counter()
+    telling: list[Told] = []
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        for told in telling:
+            told(f"loading {what}", done, total)
+
+    session.on_progress(on_progress)
+    days = session.days()
+    while True:
+        started = perf_counter()
         with stages() as told:
-            day.run(_teller(day, told) if is_told and told is not None else None)
+            telling[:] = [told] if is_told and told is not None else []
+            day = next(days, None)
+            if day is None:
+                return
+            loaded = perf_counter()
+            day.run(_teller(day, telling[0]) if telling else None)
         done = perf_counter()
         n_bars, n_derived = _count_bars(session.root)
         yield DayRun(day.date, n_bars, n_derived, loaded - started, done - loaded)
-        started = perf_counter()
 
 
 def _teller(day: TradingDay, told: Told) -> Callable[[int, object], None]:
@@ -141,6 +155,15 @@ def print_day(console: Console, root: SessionData, day: DayRun) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for record in root:
+        for error in record.errors:
+            times = "once" if error.n == 1 else f"{error.n:,} times"
+            console.print(
+                f"{record.symbol}: {error.where} failed {times}: {error.error}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def write_json(session: SessionCoordinator, path: Path) -> None:

@@ -104,6 +104,25 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in tree["rejected"].items())
         console.print(f"refused: {refused}", highlight=False)
 
+    for error in tree.get("errors", ()):
+        console.print(
+            f"{error['where']} failed, {error['n']:,} in all: {error['error']}",
+            highlight=False,
+            markup=False,
+        )
+
+    indicators = plain_table("indicator", "type", "interval", "value", "as of")
+    for name, item in tree["indicators"].items():
+        value = _shown(item["value"])
+        indicators.add_row(name, item["type"], item["interval"], value, _clock(item["timestamp"]))
+    if indicators.row_count:
+        console.print("\nindicators (UTC)")
+        console.print(indicators)
+    past = {k: v for k, v in tree["historical"].items() if k not in ("loaded", "data")}
+    if past:
+        shown = ", ".join(f"{name} {_shown(value)}" for name, value in past.items())
+        console.print(f"\nbefore the session: {shown}", highlight=False, markup=False)
+
     gaps = plain_table("interval", "from", "to", "missing", "reason")
     bars = plain_table("interval", "start", "open", "high", "low", "close", "volume")
     for name, series in tree["session"]["data"].items():
@@ -121,6 +140,15 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
     if bars.row_count:
         console.print("\nlast bars (start, UTC)")
         console.print(bars)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        most = [_shown(one) for one in value[:4]]
+        return ", ".join([*most, f"... ({len(value):,} values)"] if len(value) > 4 else most)
+    return f"{value:,.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def _longest(gaps: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date as Date
+from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Literal
 
 from openbell._native.replay import ReplayCursor
 from openbell._native.values import BarData
 from openbell.clock.manager import TimeManager
-from openbell.config import SessionConfig, SessionTable
-from openbell.errors import CalendarError, ConfigError, SessionStateError
-from openbell.intervals import interval as parse_interval
-from openbell.lifecycle.loading import load_records
+from openbell.config import IndicatorConfig, SessionConfig, SessionTable
+from openbell.errors import (
+    CalendarError,
+    ConfigError,
+    IndicatorError,
+    RecordDetached,
+    SessionStateError,
+)
+from openbell.lifecycle.day import SliceCallback, TradingDay
+from openbell.lifecycle.loading import ProgressCallback, SymbolLoader
+from openbell.lifecycle.provisioning import Provisioning
 from openbell.lifecycle.validation import (
     SymbolValidationResult,
+    SymbolValidator,
     leave_out,
     require_any,
-    validate_symbol,
 )
-from openbell.schema import NS_PER_SECOND
+from openbell.processing import CloseCallback, DataProcessor
+from openbell.processing.indicators import check_indicator
 from openbell.session import SessionData
 from openbell.sources import DataManager
-from openbell.symbol import SymbolSessionData
+from openbell.symbol import AddedBy, SymbolSessionData
 
-if TYPE_CHECKING:
-    from openbell.clock.window import SessionWindow
+__all__ = ["SessionCoordinator", "open_session"]
 
-__all__ = ["SessionCoordinator", "TradingDay", "open_session"]
-
-
-class Records(Protocol):
-    """The records of a slice: a light sequence, copying nothing. ``list(records)`` keeps them."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, at: int, /) -> SymbolSessionData: ...
-    def __iter__(self) -> Iterator[SymbolSessionData]: ...
-
-
-SliceCallback = Callable[[int, Records], Any]
-CloseCallback = Callable[[SymbolSessionData, BarData], Any]
+Phase = Literal["idle", "validating", "loading", "running", "paused", "ended", "stopped", "closed"]
 LoadCallback = Callable[[SymbolSessionData], Any]
 
-# A paced replay sleeps this long at most, so that it can be interrupted.
-_LONGEST_SLEEP_S = 0.2
+# A paused session looks this often whether it was interrupted.
+_PAUSE_S = 0.2
 
 
 class _SessionTime(TimeManager):
@@ -58,6 +55,10 @@ class _SessionTime(TimeManager):
     @property
     def now_ns(self) -> int:
         return self._root.now_ns if self._root.window is not None else super().now_ns
+
+    def stand_at(self, day: Date) -> None:
+        """Move to the open of a day, a replayed one too."""
+        self._now_ns = self.session_window(day).open_ns
 
 
 def open_session(
@@ -88,6 +89,9 @@ def open_session(
 class SessionCoordinator:
     """Runs the configured days through one root, in order of time.
 
+    Each day goes through the same phases: every symbol is validated, what passed is loaded,
+    the day is replayed, and all of it is cleared before the next one begins.
+
     Parameters
     ----------
     config : SessionConfig
@@ -100,22 +104,26 @@ class SessionCoordinator:
     root : SessionData
         The running day's data; readable until the next day begins or :meth:`close`.
     time_manager : TimeManager
-        Tells the time: while a day runs, that of the root.
+        Tells the time: while a day runs, that of the root; between days, where the next opens.
     data_manager : DataManager
+    processor : DataProcessor
     results : dict of str to SymbolValidationResult
-        Step 0 of the newest day, by symbol.
+        Step 0 of the newest day, by symbol; those asked for while it ran too.
+    phase : str
+        ``idle`` before the first day; ``validating``, ``loading``, ``running`` or ``paused``
+        during one; ``ended`` when its close was reached; ``stopped``; ``closed``.
     """
 
     def __init__(self, config: SessionConfig, *, data: DataManager | None = None) -> None:
         session = config.session
         if session.mode == "live":
             raise ConfigError("session.mode", "live", "'backtest'; live sessions are not available")
-        for key, asked in (
-            ("historical_indicators", config.historical_indicators),
-            ("indicators", config.indicators),
-        ):
-            if asked:
-                raise ConfigError(key, f"{len(asked)} of them", "none; they are not available yet")
+        for n, indicator in enumerate(config.indicators):
+            try:
+                check_indicator(indicator)
+            except IndicatorError as error:
+                key = f"indicators[{n}].{error.key}"
+                raise ConfigError(key, error.received, error.expected) from None
         self.config = config
         self.root = SessionData()
         self.root.on_incomplete = session.on_incomplete
@@ -129,37 +137,170 @@ class SessionCoordinator:
                 f"{data.time_manager.calendar!r}, the calendar of the data manager given",
             )
         self.data_manager = data
+        self.processor = DataProcessor(self.root, strict=session.strict)
         self.results: dict[str, SymbolValidationResult] = {}
-        self._on_close: list[tuple[str, CloseCallback]] = []
+        self.phase: Phase = "idle"
+        self.n_pauses = 0
+        self._validator = SymbolValidator(config, data)
+        self._loader = SymbolLoader(self.root, config, data, self.processor)
+        self._provisioning = Provisioning(
+            self.root, data, self._validator, self._loader, self._tell_loaded
+        )
+        self._provisioning.results = self.results
         self._on_loaded: list[LoadCallback] = []
+        self._on_progress: list[ProgressCallback] = []
+        self._may_run = threading.Event()
+        self._may_run.set()
+        self._is_stopping = False
         self._day: TradingDay | None = None
-        self._is_closed = False
+        self._cursor: ReplayCursor | None = None
 
-    def on_close(self, interval: str, callback: CloseCallback) -> None:
+    # Being told
+
+    def on_close(
+        self, interval: str, callback: CloseCallback, *, corrections: bool = False
+    ) -> None:
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.
 
         By data or by clock, as a copy (:class:`BarData`). Of one instant, shorter intervals
-        come first, then symbols in their order; ``on_slice`` comes after. Bars that arrive late
-        are not told again, and with ``on_incomplete = "skip"`` neither are derived bars that
-        lack base bars. Takes effect from the next day on when a day is running.
+        come first, then symbols by name; indicators are up to date, and ``on_slice`` comes
+        after. With ``on_incomplete = "skip"`` derived bars that lack base bars are not told.
+        An exception is recorded in the record's ``errors`` and the day goes on, unless the
+        session is ``strict``.
+
+        Parameters
+        ----------
+        interval : str
+        callback : callable
+        corrections : bool
+            Whether it is called again when bars it was told have changed: once a slice and
+            record, with the earliest of them, whose ``is_correction`` is True.
 
         Raises
         ------
         IntervalError
             When the interval is unknown.
         """
-        self._on_close.append((parse_interval(interval).name, callback))
+        self.processor.on_close(interval, callback, corrections=corrections)
 
     def on_loaded(self, callback: LoadCallback) -> None:
-        """Call ``callback(record)`` for each record when it is loaded: progress of a long load."""
+        """Call ``callback(record)`` for each record when it is loaded, before the day and in it."""
         self._on_loaded.append(callback)
 
+    def on_progress(self, callback: ProgressCallback) -> None:
+        """Call ``callback(what, done, total)`` while a day is loaded.
+
+        First of ``history``, counted in symbol days, then of ``bars``, counted in symbols.
+        """
+        self._on_progress.append(callback)
+
+    # Symbols
+
     def validate_symbol(self, symbol: str, day: Date | None = None) -> SymbolValidationResult:
-        """Check whether a symbol may be loaded for a day (the running one when None)."""
+        """Check whether a symbol may be loaded for a day (the running one when None).
+
+        Raises
+        ------
+        SessionStateError
+            When no day is named and none is running.
+        """
         day = day or self.root.current_session_date
         if day is None:
             raise SessionStateError("validate_symbol", "not running a day", "name the day")
-        return validate_symbol(symbol, day, self.config, self.data_manager)
+        return self._validator.validate(symbol, day)
+
+    def add_symbol(self, symbol: str, added_by: AddedBy = "strategy") -> bool:
+        """Bring a symbol into the running day, with all that the config asks for.
+
+        It is validated at once, loaded when the running slice is over, and joins the next one.
+        It then has the morning too, whose bars are not told. A record that was provisioned for
+        adhoc bars is upgraded: its bars stay. Any thread may call it.
+
+        Parameters
+        ----------
+        symbol : str
+        added_by : "strategy" or "scanner"
+
+        Returns
+        -------
+        bool
+            True also when it is there, or waits, already. False when it may not be loaded:
+            ``results[symbol].reason`` says why; or when no day is running.
+
+        Raises
+        ------
+        ArgumentError
+            When `added_by` is another.
+        """
+        return self._provisioning.add_symbol(symbol, added_by)
+
+    def remove_symbol(self, symbol: str) -> bool:
+        """Take a symbol out of the running day, and all that belongs to it; any thread may.
+
+        Returns
+        -------
+        bool
+            False when it was neither there nor waiting.
+        """
+        return self._provisioning.remove_symbol(symbol)
+
+    def add_adhoc_bar(
+        self, symbol: str, interval: str, bar: BarData, source: str = "scanner"
+    ) -> bool:
+        """Store one bar of any interval, provisioning a minimal record for an unknown symbol.
+
+        Parameters
+        ----------
+        symbol : str
+        interval : str
+        bar : BarData
+        source : str
+            Who brings it, for the log.
+
+        Returns
+        -------
+        bool
+            False when it was refused; the log says why.
+        """
+        return self._provisioning.add_bar(symbol, interval, bar, source)
+
+    def add_adhoc_indicator(
+        self,
+        symbol: str,
+        indicator_config: Mapping[str, Any] | IndicatorConfig,
+        source: str = "scanner",
+    ) -> bool:
+        """Give a symbol one indicator, provisioning a minimal record for an unknown one.
+
+        It is checked at once and made when the running slice is over: with the bars of its
+        interval today and as many past sessions as it wants, and nothing else.
+
+        Parameters
+        ----------
+        symbol : str
+        indicator_config : mapping or IndicatorConfig
+            ``name``, ``type``, ``interval`` and ``parameters``, as in ``[[indicators]]``.
+        source : str
+            Who asks, for the log.
+
+        Returns
+        -------
+        bool
+            True also when the symbol has the same one already. False when it was refused; the
+            log says why.
+        """
+        return self._provisioning.add_indicator(symbol, indicator_config, source)
+
+    @property
+    def pending(self) -> dict[str, datetime]:
+        """When each symbol that waits to be loaded was asked for, by the session's clock."""
+        return self._provisioning.pending()
+
+    def get_loaded_symbols(self) -> set[str]:
+        """Symbols whose loading has finished."""
+        return self.root.get_loaded_symbols()
+
+    # Days
 
     def trading_days(self) -> list[Date]:
         """The days configured, in order.
@@ -193,14 +334,16 @@ class SessionCoordinator:
         SessionValidationError
             When no symbol of a day can be loaded.
         """
-        if self._is_closed:
+        if self.phase == "closed":
             raise SessionStateError("days", "closed", "open the session again")
+        self._is_stopping = False
         for date in self.trading_days():
             day = self._begin_day(date)
             yield day
-            if self._day is not day:
+            if not self.is_current(day):
                 return
             self.root.end()
+            self.phase = "ended"
 
     def run(self, on_slice: SliceCallback | None = None) -> None:
         """Run every configured day: validate, load, replay, tear down.
@@ -214,11 +357,31 @@ class SessionCoordinator:
         for day in self.days():
             day.run(on_slice)
 
+    def pause(self) -> None:
+        """Hold the replay before its next slice, until :meth:`resume` or :meth:`stop`.
+
+        The thread that replays then waits; call it from another one, or from a callback when
+        another one will resume. What is asked for meanwhile is loaded afterwards.
+        """
+        self._may_run.clear()
+
+    def resume(self) -> None:
+        """Let a paused session go on."""
+        self._may_run.set()
+
+    def stop(self) -> None:
+        """End the running day and the session before the next slice.
+
+        The day's data stays readable, its clock where it was.
+        """
+        self._is_stopping = True
+        self._may_run.set()
+
     def close(self) -> None:
         """Forget the day's data. The session runs no more."""
-        self._day = None
-        self.root.clear()
-        self._is_closed = True
+        self._teardown_and_cleanup()
+        self.phase = "closed"
+        self._may_run.set()
 
     def __enter__(self) -> SessionCoordinator:
         return self
@@ -226,142 +389,147 @@ class SessionCoordinator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # Between the day and its session
+
+    def is_current(self, day: TradingDay) -> bool:
+        """Whether a day is the one under way."""
+        if self._day is day and self._is_stopping and self.phase != "stopped":
+            self.root.end(at_close=False)
+            self.phase = "stopped"
+        return self._day is day and self.phase != "stopped"
+
+    def take_turn(self, day: TradingDay) -> bool:
+        """Do what is due between two slices of a day; False when it is over."""
+        if not self._may_run.is_set():
+            self._wait_paused()
+        if not self.is_current(day) or self.root.window is not day.window:
+            return False
+        if self._provisioning.has_requests:
+            assert self._cursor is not None
+            self._provisioning.serve(self._cursor)
+        self.processor.sync()
+        return True
+
+    def _wait_paused(self) -> None:
+        if self.phase == "running":
+            self.phase = "paused"
+        while not self._may_run.wait(_PAUSE_S):
+            pass
+        self.n_pauses += 1
+        if self.phase == "paused":
+            self.phase = "running"
+
     def _begin_day(self, date: Date) -> TradingDay:
+        self._teardown_and_cleanup()
         window = self.time_manager.session_window(date)
-        self.results = {
-            symbol: validate_symbol(symbol, date, self.config, self.data_manager)
-            for symbol in self.config.session.symbols
-        }
-        require_any(self.results)
-        for result in self.results.values():
-            if not result.can_proceed:
-                leave_out(result, date, result.reason)
-        self.root.clear()
         self.root.begin(window)
-        load_records(self.root, self.results, self.config, self.data_manager, self._tell_loaded)
-        require_any(self.results)
-        skip = self.config.session.on_incomplete == "skip"
-        cursor = ReplayCursor(self.root.core, skip)
+        try:
+            self.phase = "validating"
+            symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
+            self.phase = "loading"
+            cursor = ReplayCursor(self.root.core, self.root.on_incomplete == "skip")
+            self._load_symbols_full(symbols)
+        except BaseException:
+            self.root.clear()
+            self.phase = "idle"
+            raise
         for rec in self.root:
             cursor.add(rec)
-        self._day = TradingDay(self, window, cursor, self._on_close)
+        self.processor.begin(cursor)
+        self.processor.sync()
+        self.phase = "running"
+        self._cursor = cursor
+        self._day = TradingDay(self, window, cursor)
         return self._day
+
+    def _teardown_and_cleanup(self) -> None:
+        """Forget the day: records, queues, what waits; the clock goes to the next day's open."""
+        day = self.root.current_session_date
+        self._day = self._cursor = None
+        self._provisioning.clear()
+        self.results = self._provisioning.results = {}
+        self.root.clear()
+        if day is not None:
+            assert isinstance(self.time_manager, _SessionTime)
+            self.time_manager.stand_at(self.time_manager.next_trading_day(day))
+
+    def _load_symbols_full(self, symbols: list[str]) -> None:
+        """Step 3 of symbols that passed Step 0: register, load, mark as loaded."""
+        results = [self.results[symbol] for symbol in symbols]
+        for result in results:
+            assert result.base_interval is not None
+            self.root.register_symbol_data(
+                self._loader.make_record(
+                    result.symbol,
+                    result.base_interval,
+                    result.derived_intervals,
+                    "config",
+                    meets_session_config_requirements=True,
+                )
+            )
+        date = self.root.current_session_date
+        assert date is not None
+        fetched_all = self._loader.fetch(results, self._tell_progress)
+        for done, (symbol, fetched) in enumerate(fetched_all, 1):
+            rec = self.root.get_symbol_data(symbol)
+            if isinstance(fetched, Exception):
+                self.root.remove_symbol(symbol)
+                leave_out(self.results[symbol], date, f"its data cannot be read: {fetched}")
+            elif rec is not None:
+                # It may be removed by another thread at any moment.
+                with suppress(RecordDetached):
+                    self._loader.put(rec, fetched)
+                    rec.is_loaded = True
+                    self._tell_loaded(rec)
+            self._tell_progress("bars", done, len(results))
+        require_any(self.results)
 
     def _tell_loaded(self, rec: SymbolSessionData) -> None:
         for callback in self._on_loaded:
             callback(rec)
 
+    def _tell_progress(self, what: str, done: int, total: int) -> None:
+        for callback in self._on_progress:
+            callback(what, done, total)
+
+    # What the specification names
+
+    def _check_data_source_for_symbol(self, symbol: str) -> str | None:
+        return self._validator.check_data_source(symbol)
+
+    def _check_available_intervals(self, symbol: str, source: str) -> list[str]:
+        return self._validator.check_intervals(symbol, source)
+
+    def _check_historical_data_availability(self, symbol: str) -> bool:
+        return self._validator.check_history(symbol, self._some_day())[0]
+
+    def _check_parquet_data(self, symbol: str, interval: str, date: Date) -> bool:
+        return self._validator.check_data(symbol, interval, date)
+
+    def _validate_interval_compatibility(self, required: list[str], available: list[str]) -> bool:
+        return self._validator.check_compatibility(required, available)
+
+    def _validate_symbol_for_loading(self, symbol: str) -> SymbolValidationResult:
+        return self._validator.validate(symbol, self._some_day())
+
+    def _validate_symbols_for_loading(self, symbols: list[str]) -> list[str]:
+        self.results.update(self._validator.validate_many(symbols, self._some_day()))
+        return [symbol for symbol in symbols if self.results[symbol].can_proceed]
+
+    def _validate_adhoc_bar(self, symbol: str, interval: str, bar: BarData) -> tuple[bool, str]:
+        return self._provisioning.validate_bar(symbol, interval, bar)
+
+    def _validate_adhoc_indicator(
+        self, symbol: str, indicator_config: Mapping[str, Any]
+    ) -> tuple[bool, str]:
+        return self._provisioning.validate_indicator(symbol, indicator_config)
+
+    def _some_day(self) -> Date:
+        return self.root.current_session_date or self.trading_days()[0]
+
     def __repr__(self) -> str:
         session = self.config.session
         return (
-            f"<SessionCoordinator {session.name} on {session.exchange}, "
-            f"{session.start_date} to {session.end_date}, {len(session.symbols)} symbols>"
+            f"<SessionCoordinator {session.name} on {session.exchange}, {session.start_date} to "
+            f"{session.end_date}, {len(session.symbols)} symbols: {self.phase}>"
         )
-
-
-class TradingDay:
-    """One day of a session, loaded and ready to be replayed.
-
-    It is over when the next one begins or the session is closed.
-
-    Attributes
-    ----------
-    window : SessionWindow
-    date : datetime.date
-    """
-
-    def __init__(
-        self,
-        session: SessionCoordinator,
-        window: SessionWindow,
-        cursor: ReplayCursor,
-        on_close: Sequence[tuple[str, CloseCallback]],
-    ) -> None:
-        self._session = session
-        self._cursor = cursor
-        self._speed = session.config.session.speed
-        self._is_watched = bool(on_close) or self._speed > 0
-        self._began = 0.0
-        self.window = window
-        for name, callback in on_close:
-            cursor.on_close(name, callback)
-
-    @property
-    def date(self) -> Date:
-        """The day's date."""
-        return self.window.date
-
-    @property
-    def n_bars(self) -> int:
-        """Base bars made visible so far."""
-        return self._cursor.n_bars
-
-    def slices(self) -> Iterator[tuple[int, Records]]:
-        """Step through the day in order of time. Asked for again, it goes on from there.
-
-        Yields
-        ------
-        (int, sequence of SymbolSessionData)
-            When these bars became visible (their end, nanoseconds UTC), and the records with a
-            base bar closed there: a light sequence, valid until the next slice.
-
-        Raises
-        ------
-        SessionStateError
-            When the day is over. One that ends while it is stepped through has no more slices.
-        """
-        session, cursor = self._session, self._cursor
-        self._require_current("slices")
-        arrived = session.root.data_arrival_event.set
-        self._began = time.monotonic() - self._seconds_of(session.root.now_ns)
-        while True:
-            if self._speed:
-                self._wait()
-            if not self._is_current() or not cursor.step():
-                return
-            if cursor.n_records:
-                arrived()
-                yield cursor.ts_ns, cursor.records
-
-    def run(self, on_slice: SliceCallback | None = None) -> None:
-        """Replay to the close, calling ``on_slice(ts_ns, records)`` after each slice.
-
-        Raises
-        ------
-        SessionStateError
-            When the day is over.
-        """
-        if on_slice is None and not self._is_watched:
-            self._require_current("run")
-            self._cursor.run()
-            self._session.root.data_arrival_event.set()
-            return
-        for ts_ns, records in self.slices():
-            if on_slice is not None:
-                on_slice(ts_ns, records)
-
-    def _is_current(self) -> bool:
-        return self._session._day is self
-
-    def _require_current(self, call: str) -> None:
-        if not self._is_current() or self._session.root.window is not self.window:
-            raise SessionStateError(
-                f"{self.date}: {call}",
-                "past this day",
-                "replay each day of session.days() before asking for the next",
-            )
-
-    def _seconds_of(self, ts_ns: int) -> float:
-        speed = self._speed or 1.0
-        return (ts_ns - self.window.open_ns) / NS_PER_SECOND / speed
-
-    def _wait(self) -> None:
-        next_ns = self._cursor.next_ns
-        if next_ns is None:
-            return
-        due = self._began + self._seconds_of(next_ns)
-        while (left := due - time.monotonic()) > 0:
-            time.sleep(min(left, _LONGEST_SLEEP_S))
-
-    def __repr__(self) -> str:
-        return f"<TradingDay {self.window!r}>"

@@ -1,174 +1,216 @@
-"""Step 3: make the records of a day and lay their bars behind the visible heads."""
+"""Step 3: everything of a symbol is fetched first, and only then put on its record.
+
+What can fail is reading. It is over before a record is touched, so that a symbol which
+cannot be loaded leaves nothing behind, and one that was there stays as it was.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date as Date
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from openbell.errors import DataSourceError, OpenbellError, SchemaError
-from openbell.intervals import interval
-from openbell.lifecycle.streams import plan_streams
-from openbell.lifecycle.validation import SymbolValidationResult, leave_out
-from openbell.schema import BarArray
-from openbell.symbol import SymbolSessionData
+from openbell.errors import IntervalError, SchemaError
+from openbell.lifecycle.history import History, check_adjustments, load_history
+from openbell.lifecycle.past_days import fold_days, read_each
+from openbell.lifecycle.streams import history_base
+from openbell.lifecycle.validation import SymbolValidationResult
+from openbell.schema import BarArray, as_bars
+from openbell.symbol import AddedBy, SymbolSessionData
 
 if TYPE_CHECKING:
     from openbell.clock.window import SessionWindow
-    from openbell.config import SessionConfig
+    from openbell.config import IndicatorConfig, SessionConfig
+    from openbell.processing import DataProcessor
     from openbell.session import SessionData
     from openbell.sources import DataManager
 
-__all__ = ["load_history", "load_records"]
+__all__ = ["Fetched", "SymbolLoader"]
 
-_log = logging.getLogger("openbell.lifecycle")
+ProgressCallback = Callable[[str, int, int], object]
 
 
-def load_records(
-    root: SessionData,
-    results: Mapping[str, SymbolValidationResult],
-    config: SessionConfig,
-    data: DataManager,
-    on_loaded: Callable[[SymbolSessionData], None],
-) -> None:
-    """Register the records of the symbols that may be loaded, preload and stream their bars.
+@dataclass(slots=True)
+class Fetched:
+    """All that was read for one symbol. Nothing of it is on a record yet.
 
-    A symbol whose bars turn out to be unreadable is taken out of the root again: its result
-    then says why, and a warning is logged.
+    Attributes
+    ----------
+    symbol : str
+    base_interval : str
+    derived_intervals : sequence of str
+    bars : numpy.ndarray
+        The day's base bars, dtype ``BAR_DTYPE``.
+    quotes : numpy.ndarray
+        The day's quotes, dtype ``QUOTE_DTYPE``; empty where the source has none.
+    history : History
+    """
+
+    symbol: str
+    base_interval: str
+    derived_intervals: Sequence[str]
+    bars: BarArray
+    quotes: npt.NDArray[np.void]
+    history: History
+
+
+class SymbolLoader:
+    """Loads symbols into the records of a root, before the day's first slice and during it.
 
     Parameters
     ----------
     root : SessionData
-        Its day has begun.
-    results : mapping of str to SymbolValidationResult
     config : SessionConfig
     data : DataManager
-    on_loaded : callable
-        Told each record when it is loaded.
+    processor : DataProcessor
+        Gives the records their indicators.
     """
-    window = root.window
-    assert window is not None
-    by_base: defaultdict[str, list[str]] = defaultdict(list)
-    for result in results.values():
-        if not result.can_proceed or result.base_interval is None:
-            continue
-        root.register_symbol_data(
-            SymbolSessionData(
-                result.symbol,
-                base_interval=result.base_interval,
-                derived_intervals=result.derived_intervals,
-                meets_session_config_requirements=True,
-                added_by="config",
-                n_reserve=0,
-            )
-        )
-        by_base[result.base_interval].append(result.symbol)
-    for base, symbols in by_base.items():
-        for symbol, bars in _load_each(symbols, base, window, data):
-            rec = root[symbol]
-            try:
-                if isinstance(bars, Exception):
-                    raise bars
-                rec.preload(bars)
-                load_history(rec, window.date, config, data)
-            except (OpenbellError, OSError) as error:
-                root.remove_symbol(symbol)
-                leave_out(results[symbol], window.date, f"its data cannot be read: {error}")
-                continue
-            rec.is_loaded = True
-            root.set_stream_active(symbol, "bars")
-            on_loaded(rec)
 
+    def __init__(
+        self,
+        root: SessionData,
+        config: SessionConfig,
+        data: DataManager,
+        processor: DataProcessor,
+    ) -> None:
+        self._root = root
+        self._config = config
+        self._data = data
+        self._processor = processor
 
-def _load_each(
-    symbols: Sequence[str], base: str, window: SessionWindow, data: DataManager
-) -> Iterator[tuple[str, BarArray | Exception]]:
-    left = dict.fromkeys(symbols)
-    try:
-        for symbol, bars in data.load_session_bars(symbols, base, window):
-            del left[symbol]
-            yield symbol, bars
-    except (OpenbellError, OSError):
-        # Which symbol it was, only asking for each of the others by itself can tell.
-        for symbol in left:
+    def fetch(
+        self,
+        results: Sequence[SymbolValidationResult],
+        on_progress: ProgressCallback | None = None,
+    ) -> Iterator[tuple[str, Fetched | Exception]]:
+        """Read all that the config asks for of symbols that passed Step 0.
+
+        Every source is read in one pass over each of its files, many symbols at a time.
+
+        Parameters
+        ----------
+        results : sequence of SymbolValidationResult
+        on_progress : callable, optional
+            ``on_progress(what, done, total)`` while history is read.
+
+        Yields
+        ------
+        (str, Fetched or Exception)
+            Each symbol once; the exception says why it cannot be loaded.
+        """
+        window = self._root.window
+        assert window is not None
+        symbols = [result.symbol for result in results]
+        told = None if on_progress is None else _telling(on_progress, "history")
+        histories = load_history(symbols, window.date, self._config, self._data, on_progress=told)
+        by_base: defaultdict[str, dict[str, SymbolValidationResult]] = defaultdict(dict)
+        for result in results:
+            assert result.base_interval is not None
+            by_base[result.base_interval][result.symbol] = result
+        for base, members in by_base.items():
+            check_adjustments(histories, list(members), base, window, self._data)
+            for symbol, bars in self.fetch_bars(list(members), base):
+                history = histories[symbol]
+                if isinstance(history, Exception) or isinstance(bars, Exception):
+                    yield symbol, history if isinstance(history, Exception) else bars  # type: ignore[misc]
+                    continue
+                try:
+                    quotes = self._data.load_quotes(symbol, window)
+                except Exception as error:
+                    yield symbol, error
+                    continue
+                derived = members[symbol].derived_intervals
+                yield symbol, Fetched(symbol, base, derived, bars, quotes, history)
+
+    def fetch_bars(
+        self, symbols: Sequence[str], base: str
+    ) -> Iterator[tuple[str, BarArray | Exception]]:
+        """Read the day's bars of many symbols; of one that cannot be read, why."""
+        window = self._root.window
+        assert window is not None
+        for symbol, bars in read_each(symbols, base, window, self._data):
             try:
-                yield from data.load_session_bars([symbol], base, window)
-            except (OpenbellError, OSError) as error:
+                yield symbol, bars if isinstance(bars, Exception) else as_bars(bars)
+            except SchemaError as error:
                 yield symbol, error
 
+    def make_record(
+        self, symbol: str, base: str, derived: Sequence[str], added_by: AddedBy, **flags: object
+    ) -> SymbolSessionData:
+        """Return a record that :meth:`put` fills; memory is taken as its bars come."""
+        return SymbolSessionData(
+            symbol,
+            base_interval=base,
+            derived_intervals=derived,
+            added_by=added_by,
+            n_reserve=0,
+            **flags,  # type: ignore[arg-type]
+        )
 
-def load_history(
-    rec: SymbolSessionData, day: Date, config: SessionConfig, data: DataManager
-) -> None:
-    """Load the trailing days that the config asks for into ``rec.historical_bars``, by date.
+    def put(self, rec: SymbolSessionData, fetched: Fetched) -> None:
+        """Put what was fetched on a record that is registered, and give it its indicators.
 
-    An interval that the source lacks is folded from the longest one it has that divides it.
-    Days that are not there, or cannot be read, are warned of.
+        Bars that have ended by now are merged with those that are there, the newest received
+        winning; the others wait for the replay.
+        """
+        fetched.history.apply(rec)
+        if rec.last_update_ns is not None:
+            ends = self._ends_of(rec, fetched.bars)
+            n_ended = int(np.searchsorted(ends, self._root.now_ns, "right"))
+            rec.append_block(fetched.bars[:n_ended])
+            rec.preload(fetched.bars[n_ended:])
+        else:
+            rec.preload(fetched.bars)
+        if len(fetched.quotes):
+            rec.preload_quotes(fetched.quotes)
+        for indicator in self._config.indicators:
+            self.add_indicator(rec, indicator)
+        self._root.set_stream_active(rec.symbol, "bars")
 
-    Raises
-    ------
-    DataSourceError
-        When no day of an interval can be had.
-    """
-    for wanted in config.historical:
-        if wanted.symbols is not None and rec.symbol not in wanted.symbols:
-            continue
-        days = data.time_manager.trailing_days(day, wanted.trailing_days)
-        for name in wanted.intervals:
-            key = interval(name).name
-            loaded = _load_days(rec.symbol, key, days, data)
-            rec.historical_bars.setdefault(key, {}).update(loaded)
-            rec.historical_quality[key] = _quality(rec.historical_bars[key], days, key, data)
+    def add_indicator(self, rec: SymbolSessionData, config: IndicatorConfig) -> None:
+        """Give a record an indicator, seeded from the history it has.
 
-
-def _load_days(
-    symbol: str, name: str, days: Sequence[Date], data: DataManager
-) -> dict[Date, BarArray]:
-    base = plan_streams([name], data.available_intervals(symbol)).base
-    loaded: dict[Date, BarArray] = {}
-    missing: dict[Date, str] = {}
-    for day in days:
+        One that cannot be made is noted in the record's ``errors``, unless the session is strict.
+        """
         try:
-            found = data.load_historical_bars(symbol, base, [day])
-        except (DataSourceError, SchemaError, OSError) as error:
-            missing[day] = str(error)
-            continue
-        loaded.update(found)
-        if day not in found:
-            missing[day] = f"no {base} bars"
-    if missing:
-        reasons = "; ".join(f"{day}: {reason}" for day, reason in missing.items())
-        if not loaded:
-            source = data.source_of(symbol)
-            name_of_source = source.name if source is not None else ""
-            raise DataSourceError(name_of_source, f"no {name} history of {symbol}: {reasons}")
-        _log.warning(
-            "%s: %d of %d days of %s history are missing: %s",
-            symbol, len(missing), len(days), name, reasons,
-        )  # fmt: skip
-    return _fold_days(loaded, name, data) if base != name else loaded
+            self._processor.add_indicator(rec, config, self.past_sessions(rec, config.interval))
+        except Exception as error:
+            if self._config.session.strict:
+                raise
+            rec.note_error(f"indicator {config.name}", error)
+
+    def past_sessions(
+        self, rec: SymbolSessionData, interval: str
+    ) -> list[tuple[SessionWindow, BarArray]]:
+        """The sessions of an interval that a record has history of, oldest first.
+
+        Folded from the longest interval it has that divides it, when it lacks the interval.
+        """
+        try:
+            name = history_base(interval, rec.historical_bars)
+        except IntervalError:
+            return []
+        days = rec.historical_bars[name]
+        if name != interval:
+            days = fold_days(days, interval, self._data)
+        clock = self._data.time_manager
+        return [(clock.session_window(day), days[day]) for day in sorted(days)]
+
+    def _ends_of(self, rec: SymbolSessionData, bars: BarArray) -> npt.NDArray[np.int64]:
+        grid = rec.bars[rec.base_interval].grid
+        assert grid is not None
+        labels = bars["timestamp"]
+        slots = np.searchsorted(grid.starts_ns, labels, "right") - 1
+        ends: npt.NDArray[np.int64] = grid.ends_ns[np.maximum(slots, 0)]
+        return ends
 
 
-def _fold_days(
-    loaded: Mapping[Date, BarArray], name: str, data: DataManager
-) -> dict[Date, BarArray]:
-    from openbell.kernels import derive
+def _telling(on_progress: ProgressCallback, what: str) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        on_progress(what, done, total)
 
-    folded = {}
-    for date, bars in loaded.items():
-        grid = data.time_manager.session_window(date).grid(name)
-        folded[date] = np.array(derive(bars, grid)[0])
-    return folded
-
-
-def _quality(
-    held: Mapping[Date, BarArray], days: Iterable[Date], name: str, data: DataManager
-) -> float | None:
-    windows = [data.time_manager.session_window(day) for day in days]
-    n_expected = sum(window.grid(name).n_slots for window in windows)
-    n_present = sum(len(held.get(window.date, ())) for window in windows)
-    return 100.0 * n_present / n_expected if n_expected else None
+    return tell

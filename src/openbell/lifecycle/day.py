@@ -1,0 +1,155 @@
+"""One day of a session, loaded and ready to be replayed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import date as Date
+from typing import TYPE_CHECKING, Any, Protocol
+
+from openbell._native.replay import ReplayCursor
+from openbell.errors import SessionStateError
+from openbell.schema import NS_PER_SECOND
+from openbell.symbol import SymbolSessionData
+
+if TYPE_CHECKING:
+    from openbell.clock.window import SessionWindow
+    from openbell.lifecycle.coordinator import SessionCoordinator
+
+__all__ = ["Records", "SliceCallback", "TradingDay"]
+
+
+class Records(Protocol):
+    """The records of a slice: a light sequence, copying nothing. ``list(records)`` keeps them."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> SymbolSessionData: ...
+    def __iter__(self) -> Iterator[SymbolSessionData]: ...
+
+
+SliceCallback = Callable[[int, Records], Any]
+
+# A paced replay sleeps this long at most, so that it can be interrupted.
+_LONGEST_SLEEP_S = 0.2
+
+
+class TradingDay:
+    """One day of a session, loaded and ready to be replayed.
+
+    It is over when the next one begins, or when the session is stopped or closed.
+
+    Attributes
+    ----------
+    window : SessionWindow
+    date : datetime.date
+    """
+
+    def __init__(
+        self, session: SessionCoordinator, window: SessionWindow, cursor: ReplayCursor
+    ) -> None:
+        self._session = session
+        self._cursor = cursor
+        self._speed = session.config.session.speed
+        self.window = window
+
+    @property
+    def date(self) -> Date:
+        """The day's date."""
+        return self.window.date
+
+    @property
+    def n_bars(self) -> int:
+        """Base bars made visible so far."""
+        return self._cursor.n_bars
+
+    def slices(self) -> Iterator[tuple[int, Records]]:
+        """Step through the day in order of time. Asked for again, it goes on from there.
+
+        Between two slices, what :meth:`SessionCoordinator.add_symbol` was asked for is loaded,
+        and a paused session waits.
+
+        Yields
+        ------
+        (int, sequence of SymbolSessionData)
+            When these bars became visible (their end, nanoseconds UTC), and the records with a
+            base bar closed there: a light sequence, valid until the next slice.
+
+        Raises
+        ------
+        SessionStateError
+            When the day is over. One that ends while it is stepped through has no more slices.
+        """
+        session, cursor = self._session, self._cursor
+        self._require_current("slices")
+        arrived = session.root.data_arrival_event.set
+        pace = _Pace(self) if self._speed else None
+        while session.take_turn(self):
+            if pace is not None and not pace.wait():
+                continue
+            if not cursor.step():
+                return
+            if cursor.n_records:
+                arrived()
+                yield cursor.ts_ns, cursor.records
+
+    def run(self, on_slice: SliceCallback | None = None) -> None:
+        """Replay to the close, calling ``on_slice(ts_ns, records)`` after each slice.
+
+        Raises
+        ------
+        SessionStateError
+            When the day is over.
+        """
+        if on_slice is None and not self._cursor.closings.is_watching and not self._speed:
+            self._require_current("run")
+            self._run_untold()
+        for ts_ns, records in self.slices():
+            if on_slice is not None:
+                on_slice(ts_ns, records)
+
+    def _run_untold(self) -> None:
+        # With nobody to tell, symbol by symbol in stretches of time; the result is the same.
+        session, cursor = self._session, self._cursor
+        while session.take_turn(self) and not cursor.closings.is_watching:
+            if not cursor.run_block():
+                session.root.data_arrival_event.set()
+                return
+
+    def _require_current(self, call: str) -> None:
+        if not self._session.is_current(self) or self._session.root.window is not self.window:
+            raise SessionStateError(
+                f"{self.date}: {call}",
+                "past this day",
+                "replay each day of session.days() before asking for the next",
+            )
+
+    def __repr__(self) -> str:
+        return f"<TradingDay {self.window!r}>"
+
+
+class _Pace:
+    """Holds a slice back until its time has come."""
+
+    def __init__(self, day: TradingDay) -> None:
+        self._day = day
+        self._began = 0.0
+        self._n_pauses = -1
+
+    def wait(self) -> bool:
+        """Wait for the next slice's time; False when something else is to be looked at first."""
+        session, cursor = self._day._session, self._day._cursor
+        next_ns = cursor.next_ns
+        if next_ns is None:
+            return True
+        if self._n_pauses != session.n_pauses:
+            # What was slept through does not have to be caught up with.
+            self._n_pauses = session.n_pauses
+            self._began = time.monotonic() - self._seconds_of(session.root.now_ns)
+        left = self._began + self._seconds_of(next_ns) - time.monotonic()
+        if left <= 0:
+            return True
+        time.sleep(min(left, _LONGEST_SLEEP_S))
+        return left <= _LONGEST_SLEEP_S
+
+    def _seconds_of(self, ts_ns: int) -> float:
+        return (ts_ns - self._day.window.open_ns) / NS_PER_SECOND / self._day._speed

@@ -1,0 +1,412 @@
+"""Symbols and indicators that come and go while a day runs.
+
+Whoever asks gets the answer of a check at once; loading is done by the thread that replays,
+between two slices. What waits for that is the only thing kept here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openbell._native.values import BarData
+from openbell.config import IndicatorConfig
+from openbell.errors import (
+    ArgumentError,
+    IntervalError,
+    OpenbellError,
+    RecordDetached,
+    SessionStateError,
+)
+from openbell.intervals import interval as parse_interval
+from openbell.lifecycle.history import load_days
+from openbell.lifecycle.loading import Fetched, SymbolLoader
+from openbell.lifecycle.streams import history_base
+from openbell.lifecycle.validation import SymbolValidationResult, SymbolValidator, leave_out
+from openbell.processing.indicators import check_indicator, history_days
+from openbell.schema import BarArray, to_datetime
+from openbell.symbol import AddedBy, SymbolSessionData
+
+if TYPE_CHECKING:
+    from datetime import date as Date
+
+    from openbell._native.replay import ReplayCursor
+    from openbell.session import SessionData
+    from openbell.sources import DataManager
+
+__all__ = ["Provisioning"]
+
+_log = logging.getLogger("openbell.lifecycle")
+
+_REQUESTERS = ("strategy", "scanner")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """What waits to be loaded: a symbol in full, or one indicator of it."""
+
+    symbol: str
+    asked_ns: int
+    added_by: AddedBy
+    result: SymbolValidationResult | None = None
+    indicator: IndicatorConfig | None = None
+
+
+class Provisioning:
+    """Takes symbols into a running day and out of it.
+
+    Parameters
+    ----------
+    root : SessionData
+    data : DataManager
+    validator : SymbolValidator
+    loader : SymbolLoader
+    on_loaded : callable
+        Told each record when it is loaded.
+
+    Attributes
+    ----------
+    results : dict of str to SymbolValidationResult
+        Where the newest check of each symbol is kept.
+    """
+
+    def __init__(
+        self,
+        root: SessionData,
+        data: DataManager,
+        validator: SymbolValidator,
+        loader: SymbolLoader,
+        on_loaded: Callable[[SymbolSessionData], None],
+    ) -> None:
+        self._root = root
+        self._data = data
+        self._validator = validator
+        self._loader = loader
+        self.results: dict[str, SymbolValidationResult] = {}
+        self._on_loaded = on_loaded
+        self._requests: list[_Request] = []
+        self._lock = threading.RLock()
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether anything waits to be loaded."""
+        return bool(self._requests)
+
+    def pending(self) -> dict[str, datetime]:
+        """When each symbol that waits was first asked for, by the session's clock."""
+        with self._lock:
+            return {r.symbol: to_datetime(r.asked_ns) for r in reversed(self._requests)}
+
+    def clear(self) -> None:
+        """Forget all that waits."""
+        with self._lock:
+            self._requests.clear()
+
+    # Asking
+
+    def add_symbol(self, symbol: str, added_by: AddedBy) -> bool:
+        """Validate a symbol and have it loaded in full; False when it may not be."""
+        if added_by not in _REQUESTERS:
+            raise ArgumentError("added_by", added_by, f"one of {', '.join(_REQUESTERS)}")
+        if self._is_full(symbol):
+            return True
+        day = self._day(symbol, "add_symbol")
+        if day is None:
+            return False
+        result = self._validator.validate(symbol, day)
+        self.results[symbol] = result
+        if not result.can_proceed:
+            leave_out(result, day, result.reason)
+            return False
+        with self._lock:
+            # Another thread may have asked for it meanwhile.
+            if not self._is_full(symbol):
+                request = _Request(symbol, self._root.now_ns, added_by, result=result)
+                self._requests.append(request)
+        return True
+
+    def remove_symbol(self, symbol: str) -> bool:
+        """Take a symbol out, and what waits for it; False when there is neither."""
+        with self._lock:
+            left = [r for r in self._requests if r.symbol != symbol]
+            was_pending = len(left) < len(self._requests)
+            self._requests = left
+            return self._root.remove_symbol(symbol) or was_pending
+
+    def validate_bar(self, symbol: str, interval: str, bar: BarData) -> tuple[bool, str]:
+        """Check an adhoc bar: is the symbol there, is the interval held, is there data today."""
+        try:
+            item = parse_interval(interval)
+            if bar.symbol and bar.symbol != symbol:
+                return False, f"it is a bar of {bar.symbol}"
+            if symbol in self._root:
+                return True, ""
+            return self._validate_interval(symbol, item.name)
+        except Exception as error:
+            return False, f"{type(error).__name__}: {error}"
+
+    def add_bar(self, symbol: str, interval: str, bar: BarData, source: str) -> bool:
+        """Store an adhoc bar, provisioning the symbol; False, and a warning, when refused."""
+        if self._day(symbol, "add_adhoc_bar") is None:
+            return False
+        ok, reason = self.validate_bar(symbol, interval, bar)
+        if ok:
+            try:
+                self._root.add_bar(symbol, interval, bar)
+            except OpenbellError as error:
+                ok, reason = False, str(error)
+        if not ok:
+            _log.warning("%s: %s bar from %s refused: %s", symbol, interval, source, reason)
+        return ok
+
+    def validate_indicator(
+        self, symbol: str, config: Mapping[str, Any] | IndicatorConfig
+    ) -> tuple[bool, str]:
+        """Check an adhoc indicator: is it well-formed, can its interval be had."""
+        try:
+            self._check_indicator(symbol, as_indicator(config))
+        except Exception as error:
+            return False, str(error) if isinstance(error, OpenbellError) else repr(error)
+        return True, ""
+
+    def add_indicator(
+        self, symbol: str, config: Mapping[str, Any] | IndicatorConfig, source: str
+    ) -> bool:
+        """Have an indicator made, provisioning the symbol; False, and a warning, when refused."""
+        if self._day(symbol, "add_adhoc_indicator") is None:
+            return False
+        ok, reason = self.validate_indicator(symbol, config)
+        if not ok:
+            _log.warning("%s: indicator from %s refused: %s", symbol, source, reason)
+            return False
+        item = as_indicator(config)
+        with self._lock:
+            if not self._has_indicator(symbol, item):
+                self._requests.append(_Request(symbol, self._root.now_ns, "adhoc", indicator=item))
+        return True
+
+    def _is_full(self, symbol: str) -> bool:
+        rec = self._root.get_symbol_data(symbol)
+        if rec is not None and rec.meets_session_config_requirements:
+            return True
+        with self._lock:
+            return any(r.symbol == symbol and r.result is not None for r in self._requests)
+
+    def _day(self, symbol: str, call: str) -> Date | None:
+        day = self._root.current_session_date if self._root.session_active else None
+        if day is None:
+            _log.warning("%s: %s: no trading day is running", symbol, call)
+        return day
+
+    def _validate_interval(self, symbol: str, interval: str) -> tuple[bool, str]:
+        source = self._validator.check_data_source(symbol)
+        if source is None:
+            return False, "no source has this symbol"
+        held = self._validator.check_intervals(symbol, source)
+        if not self._validator.check_compatibility([interval], held):
+            return False, f"{source} holds {', '.join(held)}, which do not give {interval}"
+        day = self._root.current_session_date
+        base = history_base(interval, held)
+        if day is None or not self._validator.check_data(symbol, base, day):
+            return False, f"{source} has no {base} bars of {day}"
+        return True, ""
+
+    def _check_indicator(self, symbol: str, config: IndicatorConfig) -> None:
+        check_indicator(config)
+        interval = parse_interval(config.interval)
+        rec = self._root.get_symbol_data(symbol)
+        if rec is None:
+            ok, reason = self._validate_interval(symbol, interval.name)
+            if not ok:
+                raise ArgumentError("symbol", symbol, f"one that can be loaded: {reason}")
+            return
+        base = parse_interval(rec.base_interval)
+        if interval.name not in rec.bars and not base.divides(interval):
+            raise IntervalError(interval.name, f"{symbol} has {base} bars, which do not give it")
+        held = rec.indicators.get(config.name)
+        if held is not None and not self._has_indicator(symbol, config):
+            raise ArgumentError("name", config.name, f"another name; {symbol} has {held!r}")
+
+    def _has_indicator(self, symbol: str, config: IndicatorConfig) -> bool:
+        rec = self._root.get_symbol_data(symbol)
+        held = rec.indicators.get(config.name) if rec is not None else None
+        if held is not None:
+            return (held.type, held.interval, held.parameters) == (
+                config.type, config.interval, config.parameters,
+            )  # fmt: skip
+        return any(r.symbol == symbol and r.indicator == config for r in self._requests)
+
+    # Loading, in the thread that replays
+
+    def serve(self, cursor: ReplayCursor) -> None:
+        """Load what waits, in the order it was asked for. What fails is that symbol's reason."""
+        while True:
+            with self._lock:
+                if not self._requests:
+                    return
+                request = self._requests[0]
+            try:
+                # Any thread may take the record out of the root at any moment.
+                with suppress(RecordDetached):
+                    if request.indicator is not None:
+                        self._load_indicator(request, request.indicator, cursor)
+                    else:
+                        self._load_symbol(request, cursor)
+            finally:
+                with self._lock:
+                    self._requests = [r for r in self._requests if r is not request]
+
+    def _load_symbol(self, request: _Request, cursor: ReplayCursor) -> None:
+        result, window = request.result, self._root.window
+        assert result is not None
+        assert window is not None
+        ((_, fetched),) = self._loader.fetch([result])
+        if isinstance(fetched, Exception):
+            leave_out(result, window.date, f"its data cannot be read: {fetched}")
+            return
+        with self._lock:
+            # It may have been removed while it was read.
+            if request not in self._requests:
+                return
+            rec = self._root.get_symbol_data(request.symbol)
+            if rec is None:
+                self._load_anew(request, fetched, cursor)
+            elif not rec.meets_session_config_requirements:
+                self._upgrade(rec, request, fetched, cursor)
+
+    def _load_anew(self, request: _Request, fetched: Fetched, cursor: ReplayCursor) -> None:
+        rec = self._loader.make_record(
+            request.symbol,
+            fetched.base_interval,
+            fetched.derived_intervals,
+            request.added_by,
+            meets_session_config_requirements=True,
+            added_at=to_datetime(request.asked_ns),
+        )
+        if self._register(rec) is not rec:
+            self._upgrade(self._root[rec.symbol], request, fetched, cursor)
+            return
+        self._loader.put(rec, fetched)
+        cursor.add(rec)
+        self._finish(rec)
+
+    def _register(self, rec: SymbolSessionData) -> SymbolSessionData:
+        # An adhoc bar that another thread brings may be quicker.
+        try:
+            return self._root.register_symbol_data(rec)
+        except SessionStateError:
+            held = self._root.get_symbol_data(rec.symbol)
+            if held is None:
+                raise
+            return held
+
+    def _upgrade(
+        self,
+        rec: SymbolSessionData,
+        request: _Request,
+        fetched: Fetched,
+        cursor: ReplayCursor,
+    ) -> None:
+        assert request.result is not None
+        assert self._root.window is not None
+        if any(series.n_evicted for series in rec.bars.values()):
+            day = self._root.window.date
+            leave_out(request.result, day, "its adhoc record has let go of bars already")
+            return
+        if rec.base_interval != fetched.base_interval:
+            rec.core.drop_waiting()
+        rec.set_intervals(fetched.base_interval, fetched.derived_intervals)
+        self._loader.put(rec, fetched)
+        cursor.closings.forget(rec)
+        cursor.add(rec)
+        rec.added_by = request.added_by
+        rec.added_at = rec.added_at or to_datetime(request.asked_ns)
+        rec.upgraded_from_adhoc = rec.auto_provisioned
+        rec.meets_session_config_requirements = True
+        self._finish(rec)
+
+    def _finish(self, rec: SymbolSessionData) -> None:
+        rec.is_loaded = True
+        self._on_loaded(rec)
+
+    def _load_indicator(
+        self, request: _Request, config: IndicatorConfig, cursor: ReplayCursor
+    ) -> None:
+        try:
+            rec = self._root.get_symbol_data(request.symbol)
+            past = self._fetch_past(request.symbol, rec, config)
+            if rec is None:
+                rec = self._provision(request, config, cursor)
+            if config.interval not in rec.bars:
+                rec.set_intervals(rec.base_interval, [*rec.derived_intervals, config.interval])
+            held = rec.historical_bars
+            merged = dict(sorted({**held.get(config.interval, {}), **past}.items()))
+            if merged:
+                rec.historical_bars = held | {config.interval: merged}
+        except RecordDetached:
+            raise
+        except Exception as error:
+            _log.warning("%s: indicator %s: %s", request.symbol, config.name, error)
+            return
+        self._loader.add_indicator(rec, config)
+
+    def _provision(
+        self, request: _Request, config: IndicatorConfig, cursor: ReplayCursor
+    ) -> SymbolSessionData:
+        symbol = request.symbol
+        base = history_base(config.interval, self._data.available_intervals(symbol))
+        ((_, bars),) = self._loader.fetch_bars([symbol], base)
+        if isinstance(bars, Exception):
+            raise bars
+        derived = [config.interval] if base != config.interval else []
+        rec = self._loader.make_record(
+            symbol,
+            base,
+            derived,
+            "adhoc",
+            auto_provisioned=True,
+            added_at=to_datetime(request.asked_ns),
+        )
+        held = self._register(rec)
+        if held is not rec:
+            return held
+        rec.preload(bars)
+        cursor.add(rec)
+        self._root.set_stream_active(symbol, "bars")
+        return rec
+
+    def _fetch_past(
+        self, symbol: str, rec: SymbolSessionData | None, config: IndicatorConfig
+    ) -> dict[Date, BarArray]:
+        window = self._root.window
+        assert window is not None
+        n_days = history_days(config, window.grid(config.interval).n_slots)
+        days = self._data.time_manager.trailing_days(window.date, n_days)
+        held = {} if rec is None else rec.historical_bars.get(config.interval, {})
+        missing = [day for day in days if day not in held]
+        return load_days(symbol, config.interval, missing, self._data) if missing else {}
+
+
+def as_indicator(config: Mapping[str, Any] | IndicatorConfig) -> IndicatorConfig:
+    """Return an indicator's configuration from a mapping of the same keys.
+
+    Raises
+    ------
+    ArgumentError
+        When a key is unknown, missing, or of the wrong type.
+    """
+    if isinstance(config, IndicatorConfig):
+        return config
+    try:
+        item = msgspec.convert(dict(config), IndicatorConfig)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise ArgumentError("indicator_config", config, f"an indicator's table: {error}") from None
+    name = parse_interval(item.interval).name
+    return item if name == item.interval else msgspec.structs.replace(item, interval=name)
