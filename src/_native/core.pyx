@@ -38,7 +38,11 @@ cdef class Core(Rings):
         cdef SymbolState* s = self.state
         cdef SeriesState* d
         cdef SeriesState** link
+        cdef dict grids = {}
         cdef int i
+        if self.root is not None:
+            window = self.root.window
+            grids = {name: window.grid(name) for name in (base, *sources)}
         for i in range(s.n_series):
             if s.series[i].n_evicted:
                 raise SessionStateError(
@@ -50,9 +54,10 @@ cdef class Core(Rings):
                 f"{self.symbol}.set_intervals", f"replaying {self.names[0]} bars",
                 f"a record that is replayed keeps its base; add {self.names[0]} bars to it",
             )
+        # Nothing below lets other threads run, so that nobody sees a record half linked.
         for name in (base, *sources):
             if name not in self.names:
-                self.make_series(name)
+                self.make_series(name, grids.get(name))
         self.put_in_order([base, *sources])
         s.base = self.find(base)
         for i in range(s.n_series):
@@ -421,7 +426,13 @@ cdef class Core(Rings):
             if i == end:
                 if count == 0:
                     break
-                bucket_of(d.source, rows[end - 1].timestamp, &ts, &last_end)
+                # A row written ahead says nothing of the base bars that are still to come.
+                first = end - 1
+                while counts != NULL and first >= begin and counts[first] == 0:
+                    first -= 1
+                if first < begin:
+                    break
+                bucket_of(d.source, rows[first].timestamp, &ts, &last_end)
                 if last_end < stop:
                     break
             if count:
@@ -513,6 +524,7 @@ cdef class Core(Rings):
                 begin = lower_bound(d.source.rows, d.source.n, cut)
                 d.mark = cut
             n_before = d.n
+            before = rows_between(d, keep, n_before)
             written = written_rows(d, keep) if d.has_written else None
             d.n = keep
             d.acc_n_base = 0
@@ -522,10 +534,39 @@ cdef class Core(Rings):
             if written is not None:
                 restore_rows(self, d, written)
             if n_before > keep:
-                self.note_change(d, d.rows[keep].timestamp if keep < d.n else cut)
-                d.updated = 1
                 self.recount_gaps(d)
+                if find_change(d, keep, before, &cut):
+                    self.note_change(d, cut)
+                    d.updated = 1
         return self.close_due(self.elapsed())
+
+
+cdef tuple rows_between(SeriesState* d, int64_t begin, int64_t end):
+    """Rows and their counts of base bars, as bytes of their own."""
+    return (
+        (<char*>(d.rows + begin))[:(end - begin) * sizeof(Bar)],
+        (<char*>(d.n_base + begin))[:(end - begin) * sizeof(int32_t)],
+    )
+
+
+cdef bint find_change(SeriesState* d, int64_t begin, tuple before, int64_t* label):
+    """The label of the first row from `begin` on that is not what it was."""
+    cdef bytes row_bytes = before[0]
+    cdef bytes count_bytes = before[1]
+    cdef const Bar* rows = <const Bar*><const char*>row_bytes
+    cdef const int32_t* counts = <const int32_t*><const char*>count_bytes
+    cdef int64_t n = len(row_bytes) // <int64_t>sizeof(Bar)
+    cdef int64_t i
+    for i in range(n):
+        if begin + i == d.n:
+            label[0] = rows[i].timestamp
+            return True
+        if (d.rows[begin + i].timestamp != rows[i].timestamp
+                or d.n_base[begin + i] != counts[i]
+                or not same_values(d.rows + begin + i, rows + i)):
+            label[0] = min(d.rows[begin + i].timestamp, rows[i].timestamp)
+            return True
+    return False
 
 
 cdef list written_rows(SeriesState* d, int64_t keep):

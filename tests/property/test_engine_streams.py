@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import openbell as ob
 from openbell import kernels
 from openbell.clock.window import Anchor, SessionWindow
 from openbell.errors import BarRefused
@@ -145,3 +148,23 @@ def assert_like_kernels(record: SymbolSessionData, window: SessionWindow) -> Non
         runs = np.stack(kernels.find_gaps(series.copy(), series.grid), axis=1)
         assert series.gap_runs().tolist() == runs.tolist()
         assert series.quality == kernels.score(series.copy(), series.grid, window.close_ns)
+
+
+def test_row_written_ahead_leaves_the_bucket_of_the_base_bars_open() -> None:
+    # 1m: base bars at 30 and 33 minutes, the latter still open; written directly at 38.
+    window = ob.TimeManager("XNYS", hours=[["09:30", "10:30"]]).session_window(date(2025, 7, 2))
+    root = ob.SessionData()
+    root.begin(window)
+    record = root.register_symbol_data(
+        ob.SymbolSessionData("A", base_interval="1s", derived_intervals=["1m", "5m"])
+    )
+    minute = 60 * 10**9
+    for at in (30 * minute, 33 * minute):
+        record.append(window.open_ns + at, 1.0, 2.0, 0.5, 1.5, 1.0)
+    record.add_bar("1m", ob.BarData(window.open_ns + 38 * minute, 1.0, 2.0, 0.5, 1.5, 1.0))
+    record.set_intervals("1s", ["1m", "5m", "10m"])
+    root.advance(window.close_ns)
+    starts = (record.bars["5m"].data["timestamp"] - window.open_ns) // minute
+    assert starts.tolist() == [30]
+    assert record.bars["5m"].n_base is not None
+    assert record.bars["5m"].n_base.tolist() == [2]
