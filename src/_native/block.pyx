@@ -258,10 +258,14 @@ cdef int queue_row(Core core, const Bar* bar) except -1:
     cdef SeriesState* base = core.state.base
     cdef Bar* waiting = base.rows + base.n
     cdef int64_t pos
-    if bar.timestamp < core.state.last_end_ns:
+    cdef int64_t start
+    cdef int64_t end
+    bucket_of(base, bar.timestamp, &start, &end)
+    # One that has not ended waits, also when somebody has added one that lies further ahead.
+    if bar.timestamp < core.state.last_end_ns and end <= core.state.now_ns[0]:
         return core.append_bar(bar)
     pos = lower_bound(waiting, base.n_waiting, bar.timestamp)
-    if waiting[pos].timestamp == bar.timestamp:
+    if pos < base.n_waiting and waiting[pos].timestamp == bar.timestamp:
         if same_values(waiting + pos, bar):
             core.n_duplicate += 1
         else:
@@ -308,7 +312,8 @@ cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
     cdef SymbolState* s = core.state
     cdef SeriesState* base = s.base
     cdef int64_t before = base.n
-    cdef int64_t stop = lower_bound(base.rows, before + base.n_waiting, now_ns)
+    # Visible bars may lie further ahead than those that wait.
+    cdef int64_t stop = before + lower_bound(base.rows + before, base.n_waiting, now_ns)
     cdef int64_t start
     cdef int64_t end
     cdef int64_t i

@@ -49,6 +49,8 @@ cdef class Closings:
 
     Attributes
     ----------
+    by_data : bool
+        Whether a bar counts as told as soon as it is there, also ahead of the clock.
     on_error : callable or None
         ``on_error(record, interval, callback, exception)`` when a callback raises; the
         exception propagates while it is None.
@@ -60,7 +62,7 @@ cdef class Closings:
         self.root = root
         self.skip_incomplete = skip_incomplete
         self.closings = []
-        self.engines = []
+        self.engines = {}
         self.loose = []
         self.n_stirred = root.n_stirred
 
@@ -96,7 +98,7 @@ cdef class Closings:
         closing.ends = grid.ends_ns
         closing.at = grid.expected(self.root.clock_ns)
         closing.watched = []
-        for engine, is_fed in self.engines:
+        for engine, is_fed in self.engines.items():
             self.watch_record(closing, engine, is_fed)
         closing.watched.sort(key=symbol_of)
         self.closings.append(closing)
@@ -104,7 +106,7 @@ cdef class Closings:
         return closing
 
     def add(self, SymbolEngine engine, bint is_fed):
-        """Take in a record; the bars it has already go untold.
+        """Take in a record, or take it in anew; the bars it has by now go untold.
 
         Parameters
         ----------
@@ -113,23 +115,18 @@ cdef class Closings:
             Whether its bars come by the replay. Others are looked at in every slice.
         """
         cdef Closing closing
-        self.engines.append((engine, is_fed))
+        cdef Watched watched
+        self.engines[engine] = is_fed
         for closing in self.closings:
+            closing.watched = [w for w in closing.watched if (<Watched>w).engine is not engine]
             self.watch_record(closing, engine, is_fed)
             closing.watched.sort(key=symbol_of)
-
-    def forget(self, SymbolEngine engine):
-        """Forget how far a record was told: the bars it has when it is seen next go untold."""
-        cdef Closing closing
-        cdef Watched watched
-        for closing in self.closings:
-            closing.watched = [watched for watched in closing.watched if watched.engine is not engine]
 
     def sync(self, records, fed):
         """Follow the root: forget records that left it, take in the others, and what is theirs.
 
-        All bars of a record that is seen for the first time are told; of a series that one
-        known before has got, only those to come.
+        All bars of a record that is seen for the first time are told. Of a series that one known
+        before has got, those that were folded of what it had are not.
 
         Parameters
         ----------
@@ -140,40 +137,47 @@ cdef class Closings:
         cdef Closing closing
         cdef Watched watched
         cdef dict held
-        cdef set known = {engine for engine, _ in self.engines}
-        self.engines = [(rec, rec in fed) for rec in records]
+        cdef dict known = self.engines
+        self.engines = {rec: rec in fed for rec in records}
         self.loose = []
-        for rec, _ in self.engines:
+        for rec in self.engines:
             for indicator in rec.indicators.values():
                 if indicator.is_eager:
                     self.watch(indicator.interval)
         for closing in self.closings:
             held = {watched.engine: watched for watched in closing.watched}
             closing.watched = []
-            for rec, is_fed in self.engines:
-                self.watch_record(closing, rec, is_fed, held.get(rec), rec not in known)
+            for rec, is_fed in self.engines.items():
+                self.watch_record(closing, rec, is_fed, held.get(rec),
+                                  SUBSCRIPTION if rec in known else OPEN)
             closing.watched.sort(key=symbol_of)
 
     cdef int watch_record(self, Closing closing, SymbolEngine engine, bint is_fed,
-                          Watched watched=None, bint tell_held=False) except -1:
+                          Watched watched=None, TellFrom begin=CLOCK) except -1:
         cdef str name = closing.interval.name
         cdef SeriesState* d
         cdef int64_t row
+        cdef int64_t start
+        cdef int64_t end
         if name not in engine.core.names:
             return 0
         if watched is None:
             watched = Watched.__new__(Watched)
             watched.engine = engine
             watched.series = Series(engine.core, name)
-            d = watched.series.state
             watched.told_ns = INT64_MIN
-            if not tell_held:
-                row = watched.series.settled()
-                # Bars written directly came after the others, which are of the past.
-                while row and d.n_base != NULL and d.n_base[row - 1] == 0:
-                    row -= 1
-                if row and (d.n_base != NULL or d == engine.state.base):
-                    watched.told_ns = d.rows[row - 1].timestamp
+            d = watched.series.state
+            row = watched.series.settled()
+            if begin == OPEN or begin == SUBSCRIPTION and d.source == NULL:
+                row = 0
+            while row:
+                row -= 1
+                bucket_of(d, d.rows[row].timestamp, &start, &end)
+                # Bars written directly came later than those that are folded.
+                if ((end <= self.root.clock_ns or self.by_data)
+                        and (begin == CLOCK or d.n_base[row])):
+                    watched.told_ns = d.rows[row].timestamp
+                    break
             watched.revision = d.revision
         indicators = getattr(engine, "indicators", None) or {}
         watched.eager = tuple(
@@ -217,6 +221,7 @@ cdef class Closings:
             # Before anything else is told: what has not been told yet cannot be corrected.
             for closing in self.closings:
                 for watched in closing.watched:
+                    watched.series.settled()
                     if watched.revision != watched.series.state.revision:
                         self.collect_correction(closing, watched, corrected)
         for closing in self.closings:
@@ -262,6 +267,8 @@ cdef class Closings:
                     end, closing, watched,
                     make_bar(d.rows + row, series.core.symbol, series.interval)))
             row += 1
+        # Whatever changed until here is told with them.
+        watched.revision = d.revision
         return 0
 
     cdef bint shows(self, Series series, int64_t row):
@@ -281,16 +288,15 @@ cdef class Closings:
         cdef int64_t row
         cdef BarData bar
         if d.revision - change > N_CHANGES_KEPT:
-            # Which ones is no longer known: any that were told.
-            first = 0
+            first = lower_bound(d.rows, d.n, d.changed_before)
             while first < d.n and not self.shows(watched.series, first):
                 first += 1
-        else:
-            while change < d.revision:
-                row = lower_bound(d.rows, d.n, d.changed[change % N_CHANGES_KEPT])
-                if row < first and self.shows(watched.series, row):
-                    first = row
-                change += 1
+            change = d.revision - N_CHANGES_KEPT
+        while change < d.revision:
+            row = lower_bound(d.rows, d.n, d.changed[change % N_CHANGES_KEPT])
+            if row < first and self.shows(watched.series, row):
+                first = row
+            change += 1
         watched.revision = d.revision
         if first == d.n or d.rows[first].timestamp > watched.told_ns:
             return 0

@@ -54,6 +54,7 @@ cdef class ReplayCursor:
         self.root = root
         self.window = root.window
         self.engines = []
+        self.held = set()
         self.closings = Closings(root, skip_incomplete)
         self.ts_ns = root.clock_ns
         self.tick_ns = 0
@@ -94,11 +95,12 @@ cdef class ReplayCursor:
         self.tick_ns = tick_ns
         self.start_block_anew()
         # One that is known may have got another base.
-        if engine not in self.engines:
+        if engine not in self.held:
+            self.held.add(engine)
             self.states[self.n_engines] = engine.state
             self.n_engines = n
             self.engines.append(engine)
-            self.closings.add(engine, True)
+        self.closings.add(engine, True)
 
     def on_close(self, str interval, callback, bint corrections=False):
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.
@@ -117,10 +119,21 @@ cdef class ReplayCursor:
                 kept.append(engine)
         if len(kept) != self.n_engines:
             self.engines = kept
+            self.held = set(kept)
             self.n_engines = len(kept)
             self.n_slices += 1
             self.first = self.last = 0
             self.start_block_anew()
+
+    def release(self):
+        """Let go of every record: the day is over, and its memory is wanted."""
+        self.engines = []
+        self.held = set()
+        self.n_engines = 0
+        self.n_slices += 1
+        self.first = self.last = 0
+        self.start_block_anew()
+        self.closings.sync((), self.held)
 
     cdef void start_block_anew(self) noexcept:
         # The block under way knows nothing of who came, and too much of who left.

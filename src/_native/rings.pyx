@@ -106,7 +106,10 @@ cdef class Rings:
 
     cdef void note_change(self, SeriesState* d, int64_t ts) noexcept:
         """Count a write that was not an append, and the first label it touched."""
-        d.changed[d.revision % N_CHANGES_KEPT] = ts
+        cdef int64_t* place = d.changed + d.revision % N_CHANGES_KEPT
+        if d.revision >= N_CHANGES_KEPT:
+            d.changed_before = min(d.changed_before, place[0])
+        place[0] = ts
         d.revision += 1
         self.root.n_stirred += 1
 
@@ -127,7 +130,7 @@ cdef class Rings:
     cdef SeriesState* find(self, str name) except NULL:
         return self.state.series[self.names.index(name)]
 
-    cdef SeriesState* make_series(self, str name) except NULL:
+    cdef SeriesState* make_series(self, str name, object grid) except NULL:
         cdef SymbolState* s = self.state
         cdef void* memory = calloc(1, sizeof(SeriesState) + LINE)
         cdef SeriesState** grown = <SeriesState**>realloc(
@@ -142,14 +145,15 @@ cdef class Rings:
         d.memory = memory
         d.index = s.n_series
         d.open_end_ns = INT64_MIN
+        d.changed_before = INT64_MAX
         d.max_rows = self.capacity
         s.series[s.n_series] = d
         s.n_series += 1
         self.names.append(name)
         self.extents.append(None)
         self.grids.append(None)
-        if self.root is not None:
-            self.bind_series(d, self.root.window.grid(name))
+        if grid is not None:
+            self.bind_series(d, grid)
         return d
 
     def bind(self, SessionCore root, int64_t n_reserve, bint touch):

@@ -6,6 +6,7 @@ it looks at; a copy is made only where the name says so.
 
 from libc.math cimport NAN, sqrt
 from libc.stdint cimport INT64_MIN, int32_t, int64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -84,6 +85,29 @@ cdef class Series:
         n = newest(n, held)
         return ob_view(BARS, self.state.rows + held - n, n, sizeof(Bar),
                        self.core.extents[self.state.index])
+
+    def copy(self, n=None):
+        """The newest `n` closed bars (all when None), oldest first, as an array of their own.
+
+        Of one instant, whatever other threads do meanwhile. O(n).
+
+        Raises
+        ------
+        ArgumentError
+            When `n` is negative.
+        """
+        cdef int64_t held = self.settled()
+        cdef int64_t wanted = held if n is None else newest(n, held)
+        cdef cnp.ndarray rows
+        while True:
+            rows = np.empty(wanted, BARS)
+            # Making room may have let another thread in; what follows does not.
+            held = self.settled()
+            if (held if n is None else newest(n, held)) == wanted:
+                memcpy(cnp.PyArray_DATA(rows), self.state.rows + held - wanted,
+                       wanted * sizeof(Bar))
+                return rows
+            wanted = held if n is None else newest(n, held)
 
     cdef object field_view(self, int field, int64_t n):
         cdef int64_t held = self.settled()

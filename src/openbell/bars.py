@@ -94,11 +94,6 @@ class BarIntervalData(Series):
         kept: BarArray = data.view("V48")[self.complete].view(data.dtype)
         return kept
 
-    def copy(self, n: int | None = None) -> BarArray:
-        """The newest `n` closed bars (all when None), as an array of their own."""
-        data = self.data if n is None else self.window(n)
-        return data.view("V48").copy().view(data.dtype)
-
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Arrow PyCapsule interface: columns made by one de-interleave, labels as UTC instants."""
         from openbell.export.arrow import series_to_arrow

@@ -53,7 +53,8 @@ class SessionData:
         #: The clock and the memory, native; all that a record refers to of its root.
         self.core = SessionCore()
         self._symbols: dict[str, SymbolSessionData] = {}
-        self._lock = threading.RLock()
+        #: Held while records come and go, or their series change.
+        self.lock = threading.RLock()
         self._active_streams: dict[tuple[str, str], bool] = {}
         self._session_active = False
         self._latest: dict[str, tuple[int, list[BarIntervalData | None]]] = {}
@@ -72,7 +73,7 @@ class SessionData:
         SessionStateError
             When a day is running.
         """
-        with self._lock:
+        with self.lock:
             if self._session_active:
                 raise SessionStateError(
                     "begin",
@@ -122,7 +123,7 @@ class SessionData:
         at_close : bool
             Whether the clock moves to the close; it stays where it is when a day is broken off.
         """
-        with self._lock:
+        with self.lock:
             self._active_streams = dict.fromkeys(self._active_streams, False)
             if self.window is not None and at_close:
                 self.core.set_clock(max(self.now_ns, self.window.close_ns))
@@ -130,7 +131,7 @@ class SessionData:
 
     def clear(self) -> None:
         """Forget the day: records, streams, window. Views held elsewhere stay as they are."""
-        with self._lock:
+        with self.lock:
             for rec in self._symbols.values():
                 rec.core.detach()
             self._symbols = {}
@@ -181,7 +182,7 @@ class SessionData:
         SessionStateError
             When another record of that symbol is registered.
         """
-        with self._lock:
+        with self.lock:
             if data is None:
                 held = self._symbols.get(symbol)
                 return held or self.register_symbol_data(SymbolSessionData(symbol))
@@ -197,7 +198,7 @@ class SessionData:
         SessionStateError
             When another record of that symbol is registered, or this one belongs to a root.
         """
-        with self._lock:
+        with self.lock:
             held = self._symbols.get(data.symbol)
             if held is data:
                 return data
@@ -233,7 +234,7 @@ class SessionData:
 
         A cached ``append`` of it raises ``RecordDetached``; views of its bars stay valid.
         """
-        with self._lock:
+        with self.lock:
             rec = self._symbols.get(symbol)
             if rec is None:
                 return False
@@ -311,7 +312,7 @@ class SessionData:
         received = values[-1].symbol
         if received and received != symbol:
             raise ArgumentError(call, f"data of {received}", f"data of {symbol}")
-        with self._lock:
+        with self.lock:
             if self.window is None:
                 raise SessionStateError(call, "not begun", "call root.begin(window) first")
             held = self._symbols.get(symbol)
@@ -372,7 +373,7 @@ class SessionData:
 
     def set_stream_active(self, symbol: str, kind: str, active: bool = True) -> None:
         """Note that data of a kind (``bars``, ``quotes``, ``ticks``) is streamed, or no more."""
-        with self._lock:
+        with self.lock:
             self._active_streams[symbol, kind] = active
 
     def is_stream_active(self, symbol: str, kind: str) -> bool:

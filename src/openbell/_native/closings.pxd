@@ -8,6 +8,13 @@ from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series
 
 
+# Which bars that a series has when it is first seen are still to be told.
+cdef enum TellFrom:
+    OPEN            # all
+    SUBSCRIPTION    # those that were written, not folded
+    CLOCK           # none that has ended
+
+
 cdef class Watched:
     cdef SymbolEngine engine
     cdef Series series
@@ -30,15 +37,16 @@ cdef class Closings:
     cdef readonly SessionCore root
     cdef readonly bint skip_incomplete
     cdef public object on_error
+    cdef public bint by_data
     cdef list closings
-    cdef list engines
+    cdef dict engines
     cdef list loose
     cdef int64_t n_stirred
     cdef bint is_in_order    # whether what was collected needs no sort
 
     cpdef Closing watch(self, str interval)
     cdef int watch_record(self, Closing closing, SymbolEngine engine, bint is_fed,
-                          Watched watched=*, bint tell_held=*) except -1
+                          Watched watched=*, TellFrom begin=*) except -1
     cdef int64_t next_ns(self) except? -1
     cdef bint is_due(self) noexcept
     cpdef int tell(self, int64_t now_ns, bint everything=*) except -1

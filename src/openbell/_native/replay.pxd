@@ -17,6 +17,7 @@ cdef class ReplayCursor:
     cdef readonly int64_t n_bars
     cdef readonly Closings closings
     cdef readonly list engines
+    cdef readonly set held
     cdef SymbolState** states
     cdef int64_t n_engines
     cdef int64_t tick_ns

@@ -35,7 +35,7 @@ cdef class Rings:
 
     cdef void note_change(self, SeriesState* d, int64_t ts) noexcept
     cdef SeriesState* find(self, str name) except NULL
-    cdef SeriesState* make_series(self, str name) except NULL
+    cdef SeriesState* make_series(self, str name, object grid) except NULL
     cdef int put_in_order(self, list names) except -1
     cdef int bind_series(self, SeriesState* d, object grid) except -1
     cdef int require_live(self, str call) except -1

@@ -64,6 +64,7 @@ cdef struct SeriesState:
     int32_t touched              # within one refold: a closed row changed
     int64_t mark                 # within one fold of a block: where it has changed
     int64_t changed[N_CHANGES_KEPT]  # first label that revision k changed, at k modulo its length
+    int64_t changed_before       # the earliest of those no longer in there
     int32_t index                # place in the Core's lists
     void* memory                 # what to free
 

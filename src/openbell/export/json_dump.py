@@ -162,7 +162,8 @@ class _Exporter:
         self._bars = bars
         self._skips_incomplete = root is not None and root.on_incomplete == "skip"
         self._labels = Labels(None if root is None else root.window)
-        self._now_ns = self._clock()
+        has_day = root is not None and root.window is not None
+        self._now_ns = root.now_ns if root is not None and has_day else None
         self.session: dict[str, Any] = {} if root is None else _session_tree(root, self._now_ns)
 
     def symbol(self, rec: SymbolSessionData) -> dict[str, Any]:
@@ -176,10 +177,6 @@ class _Exporter:
         session["ticks"] = self._events_tree(*scalars.pop("ticks"))
         scalars["historical"] = self._historical_tree(rec)
         return scalars
-
-    def _clock(self) -> int | None:
-        # Without a day the clock stands nowhere.
-        return None if self._root is None or self._root.window is None else self._root.now_ns
 
     def _capture(self, rec: SymbolSessionData) -> tuple[list[_Series], dict[str, Any], int | None]:
         # Other threads may feed the record meanwhile. A capture during which nothing changed is of
@@ -201,17 +198,19 @@ class _Exporter:
             "export from the thread that feeds it, or while that one waits",
         )
 
-    def _state(self, rec: SymbolSessionData) -> tuple[int | None, list[tuple[int, ...]]]:
-        # The clock first: the lengths settle what it has reached.
-        now_ns = self._clock()
+    def _state(self, rec: SymbolSessionData) -> tuple[int | None, list[Any]]:
+        # The clock first: the lengths settle what it has reached. A record that was removed
+        # meanwhile has one of its own, which stands still. Without a day there is none.
+        now_ns = None if self._now_ns is None else rec.core.now_ns
         series = [(len(s), s.revision, s.n_evicted) for s in rec.bars.values()]
-        return now_ns, [*series, *((len(e), e.n_evicted) for e in (rec.quotes, rec.ticks))]
+        events = [(len(e), e.n_evicted) for e in (rec.quotes, rec.ticks)]
+        return now_ns, [list(rec.bars), rec.derived_intervals, series, events]
 
     def _shows(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
 
     def _capture_series(self, series: BarIntervalData, quality: float | None) -> _Series:
-        bars, n_base, n_incomplete = _copy(series.data), series.n_base, 0
+        bars, n_base, n_incomplete = series.copy(), series.n_base, 0
         if n_base is not None:
             n_base = _copy(n_base)
             if self._skips_incomplete:

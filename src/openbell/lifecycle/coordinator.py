@@ -139,7 +139,8 @@ class SessionCoordinator:
         self.data_manager = data
         self.processor = DataProcessor(self.root, strict=session.strict)
         self.results: dict[str, SymbolValidationResult] = {}
-        self.phase: Phase = "idle"
+        self._phase: Phase = "idle"
+        self._is_closed = False
         self.n_pauses = 0
         self._validator = SymbolValidator(config, data)
         self._loader = SymbolLoader(self.root, config, data, self.processor)
@@ -154,6 +155,11 @@ class SessionCoordinator:
         self._is_stopping = False
         self._day: TradingDay | None = None
         self._cursor: ReplayCursor | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session is: ``idle``, ``validating``, ``loading``, ``running``, ..."""
+        return "closed" if self._is_closed else self._phase
 
     # Being told
 
@@ -339,11 +345,14 @@ class SessionCoordinator:
         self._is_stopping = False
         for date in self.trading_days():
             day = self._begin_day(date)
+            if day is None or not self.is_current(day):
+                return
             yield day
             if not self.is_current(day):
                 return
             self.root.end()
-            self.phase = "ended"
+            self._provisioning.clear()
+            self._phase = "ended"
 
     def run(self, on_slice: SliceCallback | None = None) -> None:
         """Run every configured day: validate, load, replay, tear down.
@@ -379,8 +388,8 @@ class SessionCoordinator:
 
     def close(self) -> None:
         """Forget the day's data. The session runs no more."""
+        self._is_closed = True
         self._teardown_and_cleanup()
-        self.phase = "closed"
         self._may_run.set()
 
     def __enter__(self) -> SessionCoordinator:
@@ -395,8 +404,9 @@ class SessionCoordinator:
         """Whether a day is the one under way."""
         if self._day is day and self._is_stopping and self.phase != "stopped":
             self.root.end(at_close=False)
-            self.phase = "stopped"
-        return self._day is day and self.phase != "stopped"
+            self._provisioning.clear()
+            self._phase = "stopped"
+        return self._day is day and self.phase not in ("stopped", "closed")
 
     def take_turn(self, day: TradingDay) -> bool:
         """Do what is due between two slices of a day; False when it is over."""
@@ -412,32 +422,35 @@ class SessionCoordinator:
 
     def _wait_paused(self) -> None:
         if self.phase == "running":
-            self.phase = "paused"
+            self._phase = "paused"
         while not self._may_run.wait(_PAUSE_S):
             pass
         self.n_pauses += 1
         if self.phase == "paused":
-            self.phase = "running"
+            self._phase = "running"
 
-    def _begin_day(self, date: Date) -> TradingDay:
+    def _begin_day(self, date: Date) -> TradingDay | None:
+        # None when another thread closes the session meanwhile.
         self._teardown_and_cleanup()
         window = self.time_manager.session_window(date)
         self.root.begin(window)
         try:
-            self.phase = "validating"
+            self._phase = "validating"
             symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
-            self.phase = "loading"
+            self._phase = "loading"
             cursor = ReplayCursor(self.root.core, self.root.on_incomplete == "skip")
             self._load_symbols_full(symbols)
         except BaseException:
             self.root.clear()
-            self.phase = "idle"
+            self._phase = "idle"
+            if self._is_closed:
+                return None
             raise
         for rec in self.root:
             cursor.add(rec)
         self.processor.begin(cursor)
         self.processor.sync()
-        self.phase = "running"
+        self._phase = "running"
         self._cursor = cursor
         self._day = TradingDay(self, window, cursor)
         return self._day
@@ -445,10 +458,14 @@ class SessionCoordinator:
     def _teardown_and_cleanup(self) -> None:
         """Forget the day: records, queues, what waits; the clock goes to the next day's open."""
         day = self.root.current_session_date
-        self._day = self._cursor = None
         self._provisioning.clear()
         self.results = self._provisioning.results = {}
         self.root.clear()
+        self.processor.end()
+        if self._cursor is not None:
+            # Whoever still holds the day does not hold its bars.
+            self._cursor.release()
+        self._day = self._cursor = None
         if day is not None:
             assert isinstance(self.time_manager, _SessionTime)
             self.time_manager.stand_at(self.time_manager.next_trading_day(day))
@@ -513,7 +530,7 @@ class SessionCoordinator:
         return self._validator.validate(symbol, self._some_day())
 
     def _validate_symbols_for_loading(self, symbols: list[str]) -> list[str]:
-        self.results.update(self._validator.validate_many(symbols, self._some_day()))
+        self._validator.validate_many(symbols, self._some_day(), self.results)
         return [symbol for symbol in symbols if self.results[symbol].can_proceed]
 
     def _validate_adhoc_bar(self, symbol: str, interval: str, bar: BarData) -> tuple[bool, str]:

@@ -100,20 +100,24 @@ class TradingDay:
         SessionStateError
             When the day is over.
         """
-        if on_slice is None and not self._cursor.closings.is_watching and not self._speed:
-            self._require_current("run")
-            self._run_untold()
+        self._require_current("run")
+        if on_slice is None and not self._speed and not self._run_untold():
+            return
         for ts_ns, records in self.slices():
             if on_slice is not None:
                 on_slice(ts_ns, records)
 
-    def _run_untold(self) -> None:
+    def _run_untold(self) -> bool:
         # With nobody to tell, symbol by symbol in stretches of time; the result is the same.
+        # True when there is somebody to tell of what is left of the day.
         session, cursor = self._session, self._cursor
-        while session.take_turn(self) and not cursor.closings.is_watching:
+        while not cursor.closings.is_watching:
+            if not session.take_turn(self):
+                return False
             if not cursor.run_block():
                 session.root.data_arrival_event.set()
-                return
+                return False
+        return True
 
     def _require_current(self, call: str) -> None:
         if not self._session.is_current(self) or self._session.root.window is not self.window:

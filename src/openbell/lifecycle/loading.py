@@ -158,17 +158,20 @@ class SymbolLoader:
         winning; the others wait for the replay.
         """
         fetched.history.apply(rec)
-        if rec.last_update_ns is not None:
-            ends = self._ends_of(rec, fetched.bars)
-            n_ended = int(np.searchsorted(ends, self._root.now_ns, "right"))
-            rec.append_block(fetched.bars[:n_ended])
-            rec.preload(fetched.bars[n_ended:])
-        else:
-            rec.preload(fetched.bars)
+        self.put_bars(rec, fetched.bars)
         if len(fetched.quotes):
             rec.preload_quotes(fetched.quotes)
         for indicator in self._config.indicators:
             self.add_indicator(rec, indicator)
+
+    def put_bars(self, rec: SymbolSessionData, bars: BarArray) -> None:
+        """Put the day's base bars on a record."""
+        if rec.last_update_ns is None:
+            rec.preload(bars)
+        else:
+            n_ended = int(np.searchsorted(self._ends_of(rec, bars), self._root.now_ns, "right"))
+            rec.append_block(bars[:n_ended])
+            rec.preload(bars[n_ended:])
         self._root.set_stream_active(rec.symbol, "bars")
 
     def add_indicator(self, rec: SymbolSessionData, config: IndicatorConfig) -> None:

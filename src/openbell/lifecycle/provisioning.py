@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,6 @@ from openbell.errors import (
     IntervalError,
     OpenbellError,
     RecordDetached,
-    SessionStateError,
 )
 from openbell.intervals import interval as parse_interval
 from openbell.lifecycle.history import load_days
@@ -91,6 +90,7 @@ class Provisioning:
         self._loader = loader
         self.results: dict[str, SymbolValidationResult] = {}
         self._on_loaded = on_loaded
+        self._is_strict = validator.config.session.strict
         self._requests: list[_Request] = []
         self._lock = threading.RLock()
 
@@ -188,6 +188,13 @@ class Provisioning:
             return False
         item = as_indicator(config)
         with self._lock:
+            waiting = [r.indicator for r in self._requests if r.symbol == symbol]
+            if any(one and one.name == item.name and one != item for one in waiting):
+                _log.warning(
+                    "%s: indicator from %s refused: another one of the name %r waits",
+                    symbol, source, item.name,
+                )  # fmt: skip
+                return False
             if not self._has_indicator(symbol, item):
                 self._requests.append(_Request(symbol, self._root.now_ns, "adhoc", indicator=item))
         return True
@@ -228,7 +235,11 @@ class Provisioning:
                 raise ArgumentError("symbol", symbol, f"one that can be loaded: {reason}")
             return
         base = parse_interval(rec.base_interval)
-        if interval.name not in rec.bars and not base.divides(interval):
+        if (
+            interval.name not in rec.bars
+            and not base.divides(interval)
+            and not self._can_stream(rec, interval.name)
+        ):
             raise IntervalError(interval.name, f"{symbol} has {base} bars, which do not give it")
         held = rec.indicators.get(config.name)
         if held is not None and not self._has_indicator(symbol, config):
@@ -271,7 +282,7 @@ class Provisioning:
         if isinstance(fetched, Exception):
             leave_out(result, window.date, f"its data cannot be read: {fetched}")
             return
-        with self._lock:
+        with self._lock, self._root.lock:
             # It may have been removed while it was read.
             if request not in self._requests:
                 return
@@ -290,22 +301,10 @@ class Provisioning:
             meets_session_config_requirements=True,
             added_at=to_datetime(request.asked_ns),
         )
-        if self._register(rec) is not rec:
-            self._upgrade(self._root[rec.symbol], request, fetched, cursor)
-            return
+        self._root.register_symbol_data(rec)
         self._loader.put(rec, fetched)
         cursor.add(rec)
         self._finish(rec)
-
-    def _register(self, rec: SymbolSessionData) -> SymbolSessionData:
-        # An adhoc bar that another thread brings may be quicker.
-        try:
-            return self._root.register_symbol_data(rec)
-        except SessionStateError:
-            held = self._root.get_symbol_data(rec.symbol)
-            if held is None:
-                raise
-            return held
 
     def _upgrade(
         self,
@@ -320,17 +319,26 @@ class Provisioning:
             day = self._root.window.date
             leave_out(request.result, day, "its adhoc record has let go of bars already")
             return
-        if rec.base_interval != fetched.base_interval:
-            rec.core.drop_waiting()
-        rec.set_intervals(fetched.base_interval, fetched.derived_intervals)
+        self._rebase(rec, fetched.base_interval, fetched.derived_intervals)
         self._loader.put(rec, fetched)
-        cursor.closings.forget(rec)
         cursor.add(rec)
         rec.added_by = request.added_by
         rec.added_at = rec.added_at or to_datetime(request.asked_ns)
         rec.upgraded_from_adhoc = rec.auto_provisioned
         rec.meets_session_config_requirements = True
         self._finish(rec)
+
+    def _rebase(self, rec: SymbolSessionData, base: str, derived: Iterable[str]) -> None:
+        if rec.base_interval != base:
+            rec.core.drop_waiting()
+        before = set(rec.derived_intervals) | {rec.base_interval}
+        rec.set_intervals(base, derived)
+        left = [name for name in before - {base} if not rec.bars[name].derived]
+        if left:
+            _log.warning(
+                "%s: %s bars arrive from now on; its series of %s takes none but adhoc ones",
+                rec.symbol, base, ", ".join(sorted(left, key=parse_interval)),
+            )  # fmt: skip
 
     def _finish(self, rec: SymbolSessionData) -> None:
         rec.is_loaded = True
@@ -339,47 +347,72 @@ class Provisioning:
     def _load_indicator(
         self, request: _Request, config: IndicatorConfig, cursor: ReplayCursor
     ) -> None:
+        symbol = request.symbol
         try:
-            rec = self._root.get_symbol_data(request.symbol)
-            past = self._fetch_past(request.symbol, rec, config)
-            if rec is None:
-                rec = self._provision(request, config, cursor)
-            if config.interval not in rec.bars:
-                rec.set_intervals(rec.base_interval, [*rec.derived_intervals, config.interval])
-            held = rec.historical_bars
-            merged = dict(sorted({**held.get(config.interval, {}), **past}.items()))
-            if merged:
-                rec.historical_bars = held | {config.interval: merged}
+            rec = self._root.get_symbol_data(symbol)
+            past = self._fetch_past(symbol, rec, config)
+            stream = self._fetch_stream(symbol, rec, config)
+            with self._root.lock:
+                if stream is not None:
+                    rec = self._stream(request, config, *stream, cursor)
+                assert rec is not None
+                if config.interval not in rec.bars:
+                    derived = [*rec.derived_intervals, config.interval]
+                    rec.set_intervals(rec.base_interval, derived)
+                held = rec.historical_bars
+                merged = dict(sorted({**held.get(config.interval, {}), **past}.items()))
+                if merged:
+                    rec.historical_bars = held | {config.interval: merged}
+                self._loader.add_indicator(rec, config)
         except RecordDetached:
             raise
         except Exception as error:
-            _log.warning("%s: indicator %s: %s", request.symbol, config.name, error)
-            return
-        self._loader.add_indicator(rec, config)
+            if self._is_strict:
+                raise
+            _log.warning("%s: indicator %s: %s", symbol, config.name, error)
 
-    def _provision(
-        self, request: _Request, config: IndicatorConfig, cursor: ReplayCursor
-    ) -> SymbolSessionData:
-        symbol = request.symbol
+    def _fetch_stream(
+        self, symbol: str, rec: SymbolSessionData | None, config: IndicatorConfig
+    ) -> tuple[str, BarArray] | None:
+        # None for a record that has its bars already, or that no source has bars of.
+        if rec is not None and not self._can_stream(rec, config.interval):
+            return None
         base = history_base(config.interval, self._data.available_intervals(symbol))
         ((_, bars),) = self._loader.fetch_bars([symbol], base)
         if isinstance(bars, Exception):
             raise bars
-        derived = [config.interval] if base != config.interval else []
-        rec = self._loader.make_record(
-            symbol,
-            base,
-            derived,
-            "adhoc",
-            auto_provisioned=True,
-            added_at=to_datetime(request.asked_ns),
+        return base, bars
+
+    def _can_stream(self, rec: SymbolSessionData, interval: str) -> bool:
+        # A record of adhoc bars may get those of its source as well.
+        return (
+            not self._root.is_stream_active(rec.symbol, "bars")
+            and self._validate_interval(rec.symbol, interval)[0]
         )
-        held = self._register(rec)
-        if held is not rec:
-            return held
-        rec.preload(bars)
+
+    def _stream(
+        self,
+        request: _Request,
+        config: IndicatorConfig,
+        base: str,
+        bars: BarArray,
+        cursor: ReplayCursor,
+    ) -> SymbolSessionData:
+        rec = self._root.get_symbol_data(request.symbol)
+        if rec is None:
+            rec = self._root.register_symbol_data(
+                self._loader.make_record(
+                    request.symbol,
+                    base,
+                    [config.interval] if base != config.interval else [],
+                    "adhoc",
+                    auto_provisioned=True,
+                    added_at=to_datetime(request.asked_ns),
+                )
+            )
+        self._rebase(rec, base, {*rec.derived_intervals, config.interval} - {base})
+        self._loader.put_bars(rec, bars)
         cursor.add(rec)
-        self._root.set_stream_active(symbol, "bars")
         return rec
 
     def _fetch_past(
@@ -391,7 +424,10 @@ class Provisioning:
         days = self._data.time_manager.trailing_days(window.date, n_days)
         held = {} if rec is None else rec.historical_bars.get(config.interval, {})
         missing = [day for day in days if day not in held]
-        return load_days(symbol, config.interval, missing, self._data) if missing else {}
+        # A record that is fed by the user may be of a symbol that no source knows.
+        if not missing or self._data.source_of(symbol) is None:
+            return {}
+        return load_days(symbol, config.interval, missing, self._data)
 
 
 def as_indicator(config: Mapping[str, Any] | IndicatorConfig) -> IndicatorConfig:

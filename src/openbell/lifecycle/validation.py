@@ -229,7 +229,7 @@ class SymbolValidator:
 
     def _why_unknown(self, symbol: str) -> str:
         # Spellings that vendors differ in; asked for only when the symbol fails anyway.
-        upper = symbol.upper()
+        upper = str(symbol).upper()
         others = dict.fromkeys([upper, upper.replace("-", "."), upper.replace(".", "-")])
         others.pop(symbol, None)
         close = ""

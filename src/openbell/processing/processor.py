@@ -125,7 +125,8 @@ class DataProcessor:
             When the type is unknown or its parameters do not fit.
         """
         indicator = make_indicator(record, config, history, strict=self.strict)
-        record.indicators[config.name] = indicator
+        # Another dict, so that whoever goes through the old one is undisturbed.
+        record.indicators = {**record.indicators, config.name: indicator}
         self.root.core.n_changes += 1
         return indicator
 
@@ -153,11 +154,16 @@ class DataProcessor:
         skips = self.root.on_incomplete == "skip"
         self._cursor = cursor
         self._closings = Closings(self.root.core, skips) if cursor is None else cursor.closings
+        self._closings.by_data = cursor is None
         self._closings.on_error = None if self.strict else self._note_error
         self._window = self.root.window
         self._n_changes = -1
         for name, callback, corrections in self._on_close:
             self._closings.on_close(name, callback, corrections)
+
+    def end(self) -> None:
+        """Let go of the day that was taken up, and of its records."""
+        self._cursor = self._closings = self._window = None
 
     def sync(self) -> None:
         """Follow the root, if records, series or indicators came or went. O(records) then."""
@@ -168,7 +174,7 @@ class DataProcessor:
         fed: set[Any] = set()
         if self._cursor is not None:
             self._cursor.drop_detached()
-            fed = set(self._cursor.engines)
+            fed = self._cursor.held
         self._closings.sync(list(self.root), fed)
 
     def process(self) -> None:
