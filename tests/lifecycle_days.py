@@ -6,7 +6,7 @@ import logging
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -228,8 +228,11 @@ def adhoc_bar(
     )  # fmt: skip
 
 
-def everything(rec: ob.SymbolSessionData) -> dict[str, Any]:
-    """All that a record holds, flags, history and indicators too, to compare before and after."""
+def everything(rec: ob.SymbolSessionData, *, by_clock: bool = True) -> dict[str, Any]:
+    """All that a record holds, flags, history and indicators too, to compare before and after.
+
+    Without what changes by time alone, when not `by_clock`.
+    """
     return {
         "flags": (
             rec.is_loaded, rec.meets_session_config_requirements, rec.added_by,
@@ -241,8 +244,7 @@ def everything(rec: ob.SymbolSessionData) -> dict[str, Any]:
                 series.data.tobytes(),
                 None if series.n_base is None else series.n_base.tobytes(),
                 series.revision,
-                series.quality,
-                series.gap_runs().tobytes(),
+                *((series.quality, series.gap_runs().tobytes()) if by_clock else ()),
             )
             for name, series in rec.bars.items()
         },
