@@ -13,6 +13,7 @@ from tests.engine import assert_like_model
 from tests.lifecycle_days import (
     HALF_DAY,
     SECOND,
+    WEDNESDAY,
     bars_at,
     ends_of,
     model_of,
@@ -99,6 +100,193 @@ def test_bars_appended_by_callbacks_are_merged_as_in_a_record_fed_alike(
         model.advance(WINDOW.close_ns)
         assert_like_model(session.root[symbol], model)
         assert session.root[symbol].n_waiting == 0
+
+
+class Kept:
+    """What a subscriber that wants corrections keeps of every series, by what it is told."""
+
+    def __init__(self, session: ob.SessionCoordinator, intervals: list[str]) -> None:
+        self.bars: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
+        self.n_corrections = 0
+        self._intervals = intervals
+        for name in intervals:
+            session.on_close(name, self.take, corrections=True)
+
+    def take(self, rec: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        kept = self.bars.setdefault((rec.symbol, bar.interval), {})
+        newest = max(kept, default=-1)
+        if not bar.is_correction:
+            # Each once, ascending.
+            assert bar.ts_ns > newest
+            kept[bar.ts_ns] = bar_values(bar)
+            return
+        assert bar.ts_ns <= newest
+        self.n_corrections += 1
+        for row in rec.get_bars_since(bar.ts_ns, bar.interval).tolist():
+            if row[0] <= newest:
+                kept[row[0]] = row[1:]
+
+    def assert_whole(self, root: ob.SessionData) -> None:
+        for rec in root:
+            for name in {*self._intervals} & {*rec.bars}:
+                held = {row[0]: row[1:] for row in rec.bars[name].data.tolist()}
+                assert self.bars.get((rec.symbol, name), {}) == held
+
+
+def bar_values(bar: ob.BarData) -> tuple[float, ...]:
+    return bar.open, bar.high, bar.low, bar.close, bar.volume
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("told", ["on_slice", "on_close"])
+def test_what_a_subscriber_keeps_is_what_the_records_hold(
+    tmp_path: Path, seed: int, told: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    records = {symbol: sparse(rng, 300) for symbol in ("AA", "BB")}
+    session = over(tmp_path, records)
+    kept = Kept(session, [*STREAMS, "15m"])
+
+    def interfere() -> None:
+        if rng.random() > 0.1:
+            return
+        rec = session.root["AA" if rng.random() < 0.5 else "BB"]
+        now_slot = (session.root.now_ns - OPEN) // SECOND
+        # Now and then more than a series remembers the places of.
+        slots = rng.integers(max(0, now_slot - 90), now_slot + 5, rng.choice([1, 3, 40]))
+        bars = bars_at(WINDOW, "1s", slots, float(rng.integers(50, 90)))
+        if rng.random() < 0.5:
+            rec.append_block(bars)
+        else:
+            for row in bars.tolist():
+                rec.append(*row)
+        # And of a symbol that no source has.
+        minute = OPEN + int(rng.integers(0, 210)) * 60 * SECOND
+        close = float(rng.integers(90, 110))
+        session.add_adhoc_bar("AA", "15m", ob.BarData(minute, 1, 2, 1, 2, 3))
+        session.root.add_bar("NEW", "1m", ob.BarData(minute, close, close, close, close, 3))
+
+    if told == "on_slice":
+        session.run(lambda ts_ns, records: interfere())
+    else:
+        session.on_close("5s", lambda rec, bar: interfere())
+        session.run()
+    assert kept.n_corrections > 30
+    assert set(kept.bars) >= {(s, name) for s in ("AA", "BB") for name in STREAMS}
+    assert len(kept.bars["NEW", "1m"]) > 10
+    kept.assert_whole(session.root)
+
+
+def test_bars_that_come_late_to_a_replay_are_told_in_the_next_slice(tmp_path: Path) -> None:
+    session = over(
+        tmp_path,
+        {"AA": bars_at(WINDOW, "1s", range(700)), "BB": bars_at(WINDOW, "1s", [0])},
+    )
+    told: list[tuple[int, str, str, int, bool]] = []
+    for name in ("1s", "1m"):
+        session.on_close(
+            name,
+            lambda rec, bar: (
+                rec.symbol == "AA"
+                or told.append(
+                    (
+                        (session.root.now_ns - OPEN) // SECOND,
+                        rec.symbol,
+                        bar.interval,
+                        (bar.ts_ns - OPEN) // SECOND,
+                        bar.is_correction,
+                    )
+                )
+            ),
+            corrections=True,
+        )
+    given: dict[int, Callable[[ob.SessionData], object]] = {
+        # Behind its newest, and long over: nothing closes by the clock any more.
+        215: lambda root: root["BB"].append(OPEN + 130 * SECOND, 5.0, 6.0, 4.0, 5.0, 1.0),
+        335: lambda root: root["BB"].append_block(bars_at(WINDOW, "1s", [190, 191])),
+        455: lambda root: root["BB"].append_block(bars_at(WINDOW, "1s", [70, *range(250, 280)])),
+        575: lambda root: root.add_bar("CC", "1m", ob.BarData(OPEN, 1, 2, 1, 2, 3)),
+        577: lambda root: root.add_bar("CC", "1m", ob.BarData(OPEN + 120 * SECOND, 1, 2, 1, 2, 3)),
+        579: lambda root: root.add_bar("CC", "1m", ob.BarData(OPEN + 60 * SECOND, 1, 2, 1, 2, 3)),
+    }
+    for day in session.days():
+        for ts_ns, _ in day.slices():
+            given.get((ts_ns - OPEN) // SECOND, lambda root: None)(session.root)
+    assert told == [
+        (1, "BB", "1s", 0, False),
+        (60, "BB", "1m", 0, False),
+        (216, "BB", "1s", 130, False),
+        (216, "BB", "1m", 120, False),
+        (336, "BB", "1s", 190, False),
+        (336, "BB", "1s", 191, False),
+        (336, "BB", "1m", 180, False),
+        (456, "BB", "1s", 70, True),
+        (456, "BB", "1m", 60, True),
+        *[(456, "BB", "1s", n, False) for n in range(250, 280)],
+        (456, "BB", "1m", 240, False),
+        (576, "CC", "1m", 0, False),
+        (578, "CC", "1m", 120, False),
+        (580, "CC", "1m", 60, True),
+    ]
+
+
+def test_symbol_added_while_the_day_runs_is_told_from_the_next_slice_on(tmp_path: Path) -> None:
+    records = {symbol: bars_at(WINDOW, "1s", range(300)) for symbol in ("BB", "AA")}
+    write_days(tmp_path, {HALF_DAY: {"1s": records}})
+    session = session_over(tmp_path, [HALF_DAY], ["BB"], STREAMS)
+    told: list[tuple[str, str, int]] = []
+    for name in ("1s", "1m"):
+        session.on_close(
+            name,
+            lambda rec, bar: told.append((rec.symbol, bar.interval, (bar.ts_ns - OPEN) // SECOND)),
+            corrections=True,
+        )
+    for day in session.days():
+        for ts_ns, _ in day.slices():
+            second = (ts_ns - OPEN) // SECOND
+            if second == 90:
+                assert session.add_symbol("AA")
+            elif second == 200:
+                assert session.remove_symbol("AA")
+            elif second == 250:
+                assert session.add_symbol("AA")
+    seconds = [*range(90, 200), *range(250, 300)]
+    assert [n for symbol, name, n in told if (symbol, name) == ("AA", "1s")] == seconds
+    assert [n for symbol, name, n in told if (symbol, name) == ("AA", "1m")] == [60, 120, 240]
+    assert [n for symbol, name, n in told if (symbol, name) == ("BB", "1s")] == [*range(300)]
+    assert len(session.root["AA"].bars["1s"]) == 300
+    at_two = told[told.index(("AA", "1s", 119)) :][:4]
+    assert at_two == [("AA", "1s", 119), ("BB", "1s", 119), ("AA", "1m", 60), ("BB", "1m", 60)]
+
+
+def test_subscriber_that_comes_while_a_day_runs_is_told_from_then_on_and_the_next_day(
+    tmp_path: Path,
+) -> None:
+    days = [window_of(WEDNESDAY), WINDOW]
+    write_days(tmp_path, {w.date: {"1s": {"AA": bars_at(w, "1s", range(200))}} for w in days})
+    session = session_over(tmp_path, [WEDNESDAY, HALF_DAY], ["AA"], ["1s", "1m"])
+    told: list[tuple[int, int]] = []
+    came = []
+
+    def come(rec: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        if not came:
+            came.append(bar)
+            for name in ("1m", "30s"):
+                session.on_close(
+                    name,
+                    lambda rec, bar: told.append(
+                        (session.root.window.date.day, session.root.now_ns)  # type: ignore[union-attr]
+                    ),
+                )
+
+    session.on_close("1m", come)
+    session.run()
+    (first, second) = (w.open_ns for w in days)
+    minute = 60 * SECOND
+    assert told == [
+        *[(2, first + n * minute) for n in (2, 3, 4)],
+        *[(3, second + n * minute) for n in (1, 2, 3, 4)],
+    ]
 
 
 def test_removing_a_symbol_in_a_slice_leaves_the_others_alone(

@@ -262,7 +262,7 @@ def test_callback_that_raises_ends_the_replay_with_its_error(tmp_path: Path) -> 
     base: Base = {"AA": ("1s", bars_at(window, "1s", range(120)))}
     folder = dataset(tmp_path, HALF_DAY, base)
     for hook in ("on_close", "on_slice"):
-        session = session_over(folder, [HALF_DAY], ["AA"], ["1s", "1m"])
+        session = session_over(folder, [HALF_DAY], ["AA"], ["1s", "1m"], strict=hook == "on_close")
 
         def fail(*_: object) -> None:
             raise ZeroDivisionError
@@ -273,6 +273,71 @@ def test_callback_that_raises_ends_the_replay_with_its_error(tmp_path: Path) -> 
             session.run(fail if hook == "on_slice" else None)
         n_seen = {"on_close": 60, "on_slice": 1}[hook]
         assert len(session.root["AA"].bars["1s"]) == n_seen
+        assert session.root["AA"].errors == []
+
+
+def test_callback_that_raises_is_noted_on_the_record_and_the_day_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    window = window_of(HALF_DAY)
+    base: Base = {s: ("1s", bars_at(window, "1s", range(150))) for s in ("AA", "BB")}
+    session = session_over(dataset(tmp_path, HALF_DAY, base), [HALF_DAY], list(base), ["1s", "1m"])
+    told = []
+
+    def fail(rec: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        if rec.symbol == "AA":
+            raise ZeroDivisionError(f"as {rec.symbol} always does")
+
+    session.on_close("1m", fail)
+    session.on_close("1m", lambda rec, bar: told.append((rec.symbol, bar.ts_ns)))
+    session.run()
+    minute = 60 * 10**9
+    starts = [window.open_ns + n * minute for n in range(3)]
+    assert told == [(symbol, start) for start in starts for symbol in ("AA", "BB")]
+    (error,) = session.root["AA"].errors
+    assert error.where.startswith("on_close 1m ")
+    assert error.where.endswith("fail")
+    assert error.error == "ZeroDivisionError: as AA always does"
+    assert (error.first_ns, error.n) == (window.open_ns + minute, 3)
+    assert session.root["BB"].errors == []
+    assert [r.name for r in caplog.records if r.levelname == "ERROR"] == ["openbell.session"]
+    assert {name: len(series) for name, series in session.root["AA"].bars.items()} == {
+        "1s": 150, "1m": 3,
+    }  # fmt: skip
+
+
+def test_corrections_come_before_closings_and_slices_after_both(tmp_path: Path) -> None:
+    window = window_of(HALF_DAY)
+    base: Base = {s: ("1s", bars_at(window, "1s", range(130))) for s in ("BB", "AA")}
+    session = session_over(
+        dataset(tmp_path, HALF_DAY, base), [HALF_DAY], list(base), ["1s", "30s", "1m"]
+    )
+    told: list[str] = []
+
+    def second(ts_ns: int) -> int:
+        return (ts_ns - window.open_ns) // 10**9
+
+    def on_close(rec: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        again = " again" if bar.is_correction else ""
+        told.append(f"{bar.interval} {rec.symbol} {second(bar.ts_ns)}{again}")
+
+    for name in ("1m", "1s", "30s"):
+        session.on_close(name, on_close, corrections=True)
+    at: dict[int, list[str]] = {}
+    for day in session.days():
+        for ts_ns, records in day.slices():
+            at[second(ts_ns)] = [*told, f"slice of {len(records)}"]
+            told.clear()
+            if second(ts_ns) == 119:
+                for symbol, n in (("BB", 70), ("AA", 61), ("AA", 100), ("AA", 10)):
+                    start = window.open_ns + n * 10**9
+                    session.root[symbol].append(start, 50.0, 51.0, 49.0, 50.0, 3.0)
+    assert at[119] == ["1s AA 118", "1s BB 118", "slice of 2"]
+    assert at[120] == [
+        "1s AA 10 again", "1s BB 70 again", "30s AA 0 again", "30s BB 60 again", "1m AA 0 again",
+        "1s AA 119", "1s BB 119", "30s AA 90", "30s BB 90", "1m AA 60", "1m BB 60", "slice of 2",
+    ]  # fmt: skip
+    assert at[121] == ["1s AA 120", "1s BB 120", "slice of 2"]
 
 
 def test_on_close_of_an_unknown_interval_is_refused_when_asked(tmp_path: Path) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import operator
+import random
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import openbell as ob
-from openbell.sources import synthetic_symbols, write_sample
-from tests.lifecycle_days import HALF_DAY, session_over, tree
+from openbell.errors import SessionStateError
+from openbell.export import validate_session_dump
+from openbell.lifecycle.day import Records
+from openbell.sources import SyntheticSource, synthetic_symbols, write_sample
+from tests.lifecycle_days import HALF_DAY, SECOND, config_of, session_over, tree, write_days
 
 SYMBOLS = synthetic_symbols(20)
 STREAMS = ["1s", "5s", "1m", "5m", "1h"]
@@ -119,3 +129,259 @@ def test_symbols_removed_and_added_by_a_thread_leave_the_others_alone(tmp_path: 
     held = tree(session.root)
     assert {symbol: held[symbol] for symbol in kept} == tree(quiet.root)
     assert set(held) == {*kept, *(f"NEW{n}" for n in range(10))}
+
+
+# Four threads at once
+
+MANY = synthetic_symbols(108)
+CONFIGURED, JOINING, CHURNED = MANY[:100], MANY[100:103], MANY[103:]
+DAYS = [date(2025, 7, 2), HALF_DAY]
+INDICATORS = [
+    {"name": "rsi", "type": "RSI", "interval": "1m", "parameters": {"timeperiod": 3}},
+    {"name": "sma", "type": "SMA", "interval": "5s", "parameters": {"timeperiod": 5}},
+    {"name": "vwap", "type": "VWAP", "interval": "1s"},
+]
+COMPARED = {*CONFIGURED, *JOINING}
+
+
+def session_of_many(folder: Path, symbols: list[str]) -> ob.SessionCoordinator:
+    config = config_of(folder, DAYS, symbols, ["1s", "5s", "1m", "5m"], hours=[["09:30", "09:40"]])
+    return ob.open_session({**config, "indicators": INDICATORS})
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 108 symbols; each has some 60 bars in the minutes replayed."""
+    folder = tmp_path_factory.mktemp("many")
+    windows = [ob.TimeManager("XNYS").session_window(day) for day in DAYS]
+    source = SyntheticSource(seed=5, fill_rate=0.1)
+    days = {}
+    for window in windows:
+        until = window.open_ns + 10 * 60 * SECOND
+        loaded = dict(source.load_many(MANY, "1s", window))
+        days[window.date] = {
+            "1s": {symbol: bars[bars["timestamp"] < until] for symbol, bars in loaded.items()}
+        }
+    return write_days(folder, days)
+
+
+@pytest.fixture
+def _switching_often() -> Iterator[None]:
+    held = sys.getswitchinterval()
+    sys.setswitchinterval(2e-4)
+    yield
+    sys.setswitchinterval(held)
+
+
+class Crowd:
+    """Threads that do something to a session over and over, until they are sent home."""
+
+    def __init__(self, *works: Callable[[random.Random], object]) -> None:
+        self.failures: list[BaseException] = []
+        self.n_rounds = [0] * len(works)
+        self._done = threading.Event()
+        self._start = threading.Barrier(len(works) + 1)
+        self._threads = [
+            threading.Thread(target=self._work, args=(n, work)) for n, work in enumerate(works)
+        ]
+
+    def _work(self, n: int, work: Callable[[random.Random], object]) -> None:
+        rng = random.Random(n)
+        try:
+            self._start.wait()
+            while not self._done.is_set():
+                work(rng)
+                self.n_rounds[n] += 1
+                # The others get their turns, at no instant that could be foreseen.
+                time.sleep(rng.random() / 50)
+        except BaseException as error:
+            self.failures.append(error)
+
+    def wait_for_all(self) -> None:
+        """Until each of them has done what it does once more."""
+        before = list(self.n_rounds)
+        while not self.failures and any(map(operator.le, self.n_rounds, before)):
+            time.sleep(0.001)
+
+    def __enter__(self) -> Crowd:
+        for thread in self._threads:
+            thread.start()
+        self._start.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+
+
+def add_and_remove(session: ob.SessionCoordinator) -> Callable[[random.Random], object]:
+    def work(rng: random.Random) -> None:
+        symbol = rng.choice(CHURNED)
+        for call in rng.sample((session.add_symbol, session.remove_symbol), 2):
+            assert call(symbol) in (True, False)
+        assert set(session.pending) <= {*CHURNED, *JOINING}
+
+    return work
+
+
+def add_adhoc(session: ob.SessionCoordinator) -> Callable[[random.Random], object]:
+    def work(rng: random.Random) -> None:
+        symbol = rng.choice(CHURNED)
+        window = session.root.window
+        if window is None:
+            return
+        name, step = rng.choice([("1s", SECOND), ("1m", 60 * SECOND), ("5m", 300 * SECOND)])
+        n_ended = (session.root.now_ns - window.open_ns) // step
+        if n_ended <= 0:
+            return
+        start = window.open_ns + rng.randrange(n_ended) * step
+        close = rng.uniform(10.0, 12.0)
+        bar = ob.BarData(start, close, close + 1, close - 1, close, 3.0)
+        assert session.add_adhoc_bar(symbol, name, bar) in (True, False)
+        config = rng.choice(INDICATORS)
+        assert session.add_adhoc_indicator(symbol, config) in (True, False)
+        if rng.random() < 0.3:
+            session.remove_symbol(symbol)
+
+    return work
+
+
+def read_all(session: ob.SessionCoordinator) -> Callable[[random.Random], object]:
+    def read_values(rec: ob.SymbolSessionData) -> None:
+        values = {name: item.value for name, item in list(rec.indicators.items())}
+        assert all(value is None or value >= 0 for value in values.values())
+        assert (values.get("rsi") or 0.0) <= 100.0
+        for item in list(rec.indicators.values()):
+            tree = item.to_json()
+            assert tree["ready"] == (tree["value"] is not None)
+        if rec.symbol in COMPARED and values.get("vwap") is not None:
+            # What was traded since can only have widened the range.
+            assert rec.session_low - 1e-9 <= values["vwap"] <= rec.session_high + 1e-9
+
+    def work(rng: random.Random) -> None:
+        for rec in rng.sample(records := list(session.root), min(len(records), 40)):
+            for series in list(rec.bars.values()):
+                assert_whole(series.copy())
+                assert_whole(series.copy(20))
+                last = series.last
+                assert last is None or last.high >= max(last.open, last.close) >= last.low > 0
+            read_values(rec)
+            quote = rec.get_latest_quote()
+            assert quote is None or quote.bid == quote.ask > 0
+        assert len(session.root.latest("close", "1m")) <= len(MANY)
+
+    return work
+
+
+def export_all(session: ob.SessionCoordinator, folder: Path) -> Callable[[random.Random], object]:
+    def work(rng: random.Random) -> None:
+        root = session.root
+        kind = rng.choice(["tree", "json", "csv"])
+        if kind == "tree":
+            assert validate_session_dump(root.to_json()) == []
+        elif kind == "json":
+            names = rng.choice([None, ["1m"], ["5s", "5m"]])
+            root.write_json(folder / "dump.json", intervals=names)
+            assert validate_session_dump(folder / "dump.json") == []
+        elif (window := root.window) is not None:
+            try:
+                root.to_csv(folder / "log.csv", interval=rng.choice(["1m", "5m"]))
+            except SessionStateError:
+                # The day was cleared meanwhile.
+                assert root.window is not window
+                return
+            assert validate_session_dump(folder / "log.csv") == []
+
+    return work
+
+
+def values_of(root: ob.SessionData) -> dict[str, dict[str, dict[str, object]]]:
+    return {
+        rec.symbol: {name: item.to_json() for name, item in rec.indicators.items()} for rec in root
+    }
+
+
+def step_to(session: ob.SessionCoordinator, now_ns: int, crowd: Crowd, told: str) -> None:
+    """Let a replay that is paused go on in short steps until it is paused behind an instant."""
+    while not crowd.failures:
+        while session.phase != "paused" and not crowd.failures:
+            time.sleep(0.0005)
+        if session.root.now_ns >= now_ns:
+            return
+        session.resume()
+        # One that nobody watches would be over soon.
+        time.sleep(0.0 if told == "untold" else 0.003)
+        session.pause()
+
+
+@pytest.mark.usefixtures("_switching_often")
+@pytest.mark.parametrize("told", ["untold", "on_slice", "on_close"])
+@pytest.mark.parametrize("time_no", range(2))
+def test_threads_that_add_remove_read_and_export_leave_the_rest_as_it_is(
+    tmp_path: Path, many: Path, told: str, time_no: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, logger="openbell")
+    quiet = session_of_many(many, [*CONFIGURED, *JOINING])
+    quiet.run()
+    session = session_of_many(many, CONFIGURED)
+    bars: list[tuple[str, str, int]] = []
+    if told == "on_close":
+        for name in ("1s", "1m"):
+            session.on_close(
+                name, lambda rec, bar: bars.append((bar.interval, rec.symbol, bar.ts_ns))
+            )
+
+    def on_slice(ts_ns: int, records: Records) -> None:
+        for rec in list(records):
+            assert len(rec.bars["1s"].window(5))
+
+    crowd = Crowd(
+        add_and_remove(session),
+        add_adhoc(session),
+        read_all(session),
+        export_all(session, tmp_path),
+    )
+    failures: list[BaseException] = []
+
+    def lead() -> None:
+        # Holds the last day up half way, so that each thread meets it, and brings some in.
+        try:
+            window = session.root.window
+            assert window is not None
+            step_to(session, window.open_ns + 200 * SECOND, crowd, told)
+            crowd.wait_for_all()
+            for symbol in JOINING:
+                assert session.add_symbol(symbol)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            session.resume()
+
+    with crowd:
+        for day in session.days():
+            leader = threading.Thread(target=lead)
+            if day.date == DAYS[-1]:
+                session.pause()
+                bars.clear()
+                leader.start()
+            day.run(on_slice if told == "on_slice" else None)
+            if day.date == DAYS[-1]:
+                leader.join()
+    if failures:
+        raise failures[0]
+    for symbol in CHURNED:
+        session.remove_symbol(symbol)
+    assert session.pending == {}
+    assert session.root.get_loaded_symbols() == COMPARED
+    assert tree(session.root) == tree(quiet.root)
+    assert values_of(session.root) == values_of(quiet.root)
+    assert all(rec.errors == [] for rec in session.root)
+    assert validate_session_dump(session.root.to_json()) == []
+    if told == "on_close":
+        for symbol in CONFIGURED:
+            for name in ("1s", "1m"):
+                held = session.root[symbol].bars[name].data["timestamp"].tolist()
+                assert [ts for *key, ts in bars if key == [name, symbol]] == held
