@@ -138,12 +138,13 @@ cdef class Closings:
         cdef Watched watched
         cdef dict held
         cdef dict known = self.engines
-        self.engines = {rec: rec in fed for rec in records}
-        self.loose = []
-        for rec in self.engines:
+        records = list(records)
+        for rec in records:
             for indicator in rec.indicators.values():
                 if indicator.is_eager:
                     self.watch(indicator.interval)
+        self.engines = {rec: rec in fed for rec in records}
+        self.loose = []
         for closing in self.closings:
             held = {watched.engine: watched for watched in closing.watched}
             closing.watched = []

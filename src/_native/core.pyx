@@ -110,6 +110,7 @@ cdef class Core(Rings):
                 d.has_written = True
         s.metrics_stale = 1
         self.refold_from(INT64_MIN)
+        self.settle()
         self.arm()
 
     def detach(self):
@@ -170,7 +171,7 @@ cdef class Core(Rings):
             return
         base.segment = find_segment(base, s.last_end_ns - 1)
         s.last_quick_ns = base.segments[SEGMENT_COLUMNS * base.segment + 1] - base.step_ns
-        if (self.attached and not base.n_waiting and base.n < base.room
+        if (self.attached and not s.is_fed and base.n < base.room
                 and s.floor_ns <= s.last_end_ns <= s.last_quick_ns):
             s.next_ts = s.last_end_ns
 
@@ -214,6 +215,7 @@ cdef class Core(Rings):
             self.close_due(bar.timestamp)
         self.insert_row(base, base.n, bar, 0)
         count_base(s, bar, end)
+        self.root.n_stirred += s.is_fed
         self.arm()
         return STORED
 
@@ -506,6 +508,7 @@ cdef class Core(Rings):
         cdef int64_t cut
         cdef int64_t end
         cdef int64_t n_before
+        cdef int64_t elapsed = max(self.elapsed(), s.now_ns[0])
         cdef int i
         s.base.mark = ts
         for i in range(s.n_series):
@@ -531,6 +534,11 @@ cdef class Core(Rings):
             d.open_end_ns = INT64_MIN
             self.recount_gaps(d)
             self.fold_run(d, begin, d.source.n)
+            if d.acc_n_base and d.open_end_ns <= elapsed:
+                # What folds from it reads it as a row.
+                self.make_room(d, 1)
+                self.insert_row(d, d.n, &d.acc, d.acc_n_base)
+                d.acc_n_base = 0
             if written is not None:
                 restore_rows(self, d, written)
             if n_before > keep:

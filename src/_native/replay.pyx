@@ -101,6 +101,8 @@ cdef class ReplayCursor:
             self.n_engines = n
             self.engines.append(engine)
         self.closings.add(engine, True)
+        engine.state.is_fed = 1
+        engine.core.arm()
 
     def on_close(self, str interval, callback, bint corrections=False):
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.

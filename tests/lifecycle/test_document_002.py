@@ -1,4 +1,4 @@
-"""The eight test cases of document 002, phase 9, on real files."""
+"""The eight test cases that document 002 asks for, on real files."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ COMPARED = {*CONFIGURED, *JOINING}
 
 
 def session_of_many(folder: Path, symbols: list[str]) -> ob.SessionCoordinator:
-    config = config_of(folder, DAYS, symbols, ["1s", "5s", "1m", "5m"], hours=[["09:30", "09:40"]])
+    config = config_of(folder, DAYS, symbols, ["1s", "5s", "1m", "5m"], hours=[["09:30", "10:10"]])
     return ob.open_session({**config, "indicators": INDICATORS})
 
 
@@ -154,10 +154,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 108 symbols; each has some 60 bars in the minutes replayed."""
     folder = tmp_path_factory.mktemp("many")
     windows = [ob.TimeManager("XNYS").session_window(day) for day in DAYS]
-    source = SyntheticSource(seed=5, fill_rate=0.1)
+    source = SyntheticSource(seed=5, fill_rate=0.025)
     days = {}
     for window in windows:
-        until = window.open_ns + 10 * 60 * SECOND
+        until = window.open_ns + 40 * 60 * SECOND
         loaded = dict(source.load_many(MANY, "1s", window))
         days[window.date] = {
             "1s": {symbol: bars[bars["timestamp"] < until] for symbol, bars in loaded.items()}
@@ -304,17 +304,57 @@ def values_of(root: ob.SessionData) -> dict[str, dict[str, dict[str, object]]]:
     }
 
 
-def step_to(session: ob.SessionCoordinator, now_ns: int, crowd: Crowd, told: str) -> None:
-    """Let a replay that is paused go on in short steps until it is paused behind an instant."""
-    while not crowd.failures:
-        while session.phase != "paused" and not crowd.failures:
-            time.sleep(0.0005)
-        if session.root.now_ns >= now_ns:
-            return
-        session.resume()
-        # One that nobody watches would be over soon.
-        time.sleep(0.0 if told == "untold" else 0.003)
+class Leader(threading.Thread):
+    """Holds a day up at its open and half way, so that each of a crowd meets it, and adds symbols.
+
+    A replay that tells is paused half way by whom it tells; one that does not goes 1024 seconds
+    at a time, and is paused after the first of them.
+    """
+
+    def __init__(self, session: ob.SessionCoordinator, crowd: Crowd, told: str) -> None:
+        super().__init__()
+        self.is_over = False
+        self.failures: list[BaseException] = []
+        self._session = session
+        self._crowd = crowd
+        self._told = told
+        assert session.root.window is not None
+        self._open_ns = session.root.window.open_ns
+        self.half_ns = self._open_ns + 1000 * SECOND
         session.pause()
+
+    def pause_half_way(self, ts_ns: int) -> None:
+        if self.half_ns and ts_ns >= self.half_ns:
+            self.half_ns = 0
+            self._session.pause()
+
+    def run(self) -> None:
+        half_ns = self.half_ns
+        try:
+            self._wait_paused(self._open_ns)
+            if self._told == "untold":
+                # No other thread runs between the two.
+                held = sys.getswitchinterval()
+                sys.setswitchinterval(60.0)
+                self._session.resume()
+                self._session.pause()
+                sys.setswitchinterval(held)
+            else:
+                self._session.resume()
+            self._wait_paused(half_ns)
+            for symbol in JOINING:
+                assert self._session.add_symbol(symbol)
+        except BaseException as error:
+            self.failures.append(error)
+        finally:
+            self._session.resume()
+
+    def _wait_paused(self, since_ns: int) -> None:
+        while self._session.phase != "paused" or self._session.root.now_ns < since_ns:
+            assert not self.is_over, "the day went by"
+            assert not self._crowd.failures
+            time.sleep(0.001)
+        self._crowd.wait_for_all()
 
 
 @pytest.mark.usefixtures("_switching_often")
@@ -327,16 +367,23 @@ def test_threads_that_add_remove_read_and_export_leave_the_rest_as_it_is(
     quiet = session_of_many(many, [*CONFIGURED, *JOINING])
     quiet.run()
     session = session_of_many(many, CONFIGURED)
+    leaders: list[Leader] = []
     bars: list[tuple[str, str, int]] = []
-    if told == "on_close":
-        for name in ("1s", "1m"):
-            session.on_close(
-                name, lambda rec, bar: bars.append((bar.interval, rec.symbol, bar.ts_ns))
-            )
+
+    def on_close(rec: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        bars.append((bar.interval, rec.symbol, bar.ts_ns))
+        for leader in leaders:
+            leader.pause_half_way(session.root.now_ns)
 
     def on_slice(ts_ns: int, records: Records) -> None:
         for rec in list(records):
             assert len(rec.bars["1s"].window(5))
+        for leader in leaders:
+            leader.pause_half_way(ts_ns)
+
+    if told == "on_close":
+        for name in ("1s", "1m"):
+            session.on_close(name, on_close)
 
     crowd = Crowd(
         add_and_remove(session),
@@ -344,34 +391,21 @@ def test_threads_that_add_remove_read_and_export_leave_the_rest_as_it_is(
         read_all(session),
         export_all(session, tmp_path),
     )
-    failures: list[BaseException] = []
-
-    def lead() -> None:
-        # Holds the last day up half way, so that each thread meets it, and brings some in.
-        try:
-            window = session.root.window
-            assert window is not None
-            step_to(session, window.open_ns + 200 * SECOND, crowd, told)
-            crowd.wait_for_all()
-            for symbol in JOINING:
-                assert session.add_symbol(symbol)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            session.resume()
-
     with crowd:
         for day in session.days():
-            leader = threading.Thread(target=lead)
             if day.date == DAYS[-1]:
-                session.pause()
                 bars.clear()
+                leader = Leader(session, crowd, told)
+                leaders.append(leader)
                 leader.start()
-            day.run(on_slice if told == "on_slice" else None)
-            if day.date == DAYS[-1]:
-                leader.join()
-    if failures:
-        raise failures[0]
+            try:
+                day.run(on_slice if told == "on_slice" else None)
+            finally:
+                for leader in leaders:
+                    leader.is_over = True
+                    leader.join()
+                    crowd.failures += leader.failures
+    assert len(leaders) == 1
     for symbol in CHURNED:
         session.remove_symbol(symbol)
     assert session.pending == {}

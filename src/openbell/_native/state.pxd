@@ -85,6 +85,7 @@ cdef struct SymbolState:
     int64_t floor_ns             # a bar before it lies in a bucket that the clock has closed
     int32_t metrics_stale        # a stored bar changed: rescan before reading
     int32_t n_series
+    int32_t is_fed               # its bars come by a replay; any other is looked at closely
     SeriesState** series         # ascending; what arrives before what folds from it
     double evicted_volume
     double evicted_high
