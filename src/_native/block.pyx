@@ -4,14 +4,16 @@ A block in order is checked and copied in chunks that stay in cache, and each ch
 level by level. What is not in order is sorted and merged once.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 import numpy as np
 
 cimport numpy as cnp
+from cpython.ref cimport PyObject
 
+from openbell._native.arena cimport Extent
 from openbell._native.core cimport Core, count_base
 from openbell._native.rings cimport most_rows
 from openbell._native.state cimport (
@@ -20,6 +22,9 @@ from openbell._native.state cimport (
 )
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* obj)
 
 cdef enum:
     CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
@@ -219,38 +224,125 @@ cdef int merge_sorted(Core core, const Bar* rows, cnp.ndarray order, cnp.ndarray
     return 0
 
 
-cdef int64_t preload_rows(Core core, cnp.ndarray bars) except -1:
+cdef int64_t preload_rows(Core core, cnp.ndarray bars, bint adopt) except -1:
     """Lay bars behind the visible head; how many were taken."""
-    cdef SymbolState* s = core.state
-    cdef SeriesState* base = s.base
+    cdef SeriesState* base = core.state.base
     cdef int64_t n = cnp.PyArray_DIM(bars, 0)
     cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(bars)
     cdef int64_t n_accepted = 0
     cdef int64_t held
-    cdef int64_t i
+    cdef int64_t done
+    cdef int64_t i = 0
     cdef int code
     core.require_live("preload")
-    for i in range(1, n):
-        if rows[i].timestamp < rows[i - 1].timestamp:
-            bars = bars[np.argsort(bars["timestamp"], kind="stable")]
-            rows = <const Bar*>cnp.PyArray_DATA(bars)
-            break
+    if adopt and adopt_memory(core, bars):
+        core.reserve(n)
+        core.arm()
+        return n
+    if not ascends(rows, n):
+        bars = bars[np.argsort(bars["timestamp"], kind="stable")]
+        rows = <const Bar*>cnp.PyArray_DATA(bars)
     core.make_room(base, n)
     core.reserve(base.n + base.n_waiting + n)
-    for i in range(n):
+    while i < n:
+        done = lay_run(core, rows + i, n - i)
+        i += done
+        n_accepted += done
+        if i == n:
+            break
         code = core.check(base, rows + i)
         if code:
             core.refuse(code)
-            continue
-        n_accepted += 1
-        held = base.n + base.n_waiting
-        if held == 0 or rows[i].timestamp > base.rows[held - 1].timestamp:
-            base.rows[held] = rows[i]
-            base.n_waiting += 1
         else:
-            n_accepted -= queue_row(core, rows + i) != 0
+            n_accepted += 1
+            held = base.n + base.n_waiting
+            if held == 0 or rows[i].timestamp > base.rows[held - 1].timestamp:
+                base.rows[held] = rows[i]
+                base.n_waiting += 1
+            else:
+                n_accepted -= queue_row(core, rows + i) != 0
+        i += 1
     core.arm()
     return n_accepted
+
+
+cdef bint ascends(const Bar* rows, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(1, n):
+        if rows[i].timestamp < rows[i - 1].timestamp:
+            return False
+    return True
+
+
+cdef bint adopt_memory(Core core, cnp.ndarray bars) except -1:
+    """Let the base lie where the bars do: all good ones, in an extent that nobody else holds."""
+    cdef SeriesState* base = core.state.base
+    cdef Bar* rows = <Bar*>cnp.PyArray_DATA(bars)
+    cdef int64_t n = cnp.PyArray_DIM(bars, 0)
+    cdef Extent extent
+    if base.room or n == 0:
+        return False
+    owner = (<object>bars).base
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner, Extent):
+        return False
+    extent = owner
+    # An array holds it, and this function twice. Room that bars were cut from would be wasted.
+    if (Py_REFCNT(<PyObject*>extent) > 3 or extent.judged_step_ns != base.step_ns
+            or 4 * n * <int64_t>sizeof(Bar) < 3 * <int64_t>extent.n_bytes
+            or not lies_in_segments(base, rows, n)):
+        return False
+    extent.judged_step_ns = 0
+    base.rows = rows
+    base.room = <int32_t>((extent.data + extent.n_bytes - <char*>rows) // <int64_t>sizeof(Bar))
+    base.n_waiting = n
+    core.extents[base.index] = extent
+    return True
+
+
+cdef bint lies_in_segments(const SeriesState* d, const Bar* rows, int64_t n) noexcept:
+    # The rows ascend by multiples of the step.
+    cdef const int64_t* segment
+    cdef int64_t first = 0
+    cdef int64_t end
+    cdef int k
+    for k in range(d.n_segments):
+        segment = d.segments + SEGMENT_COLUMNS * k
+        end = lower_bound(rows, n, segment[1])
+        if end > first:
+            if (rows[first].timestamp < segment[0]
+                    or (rows[first].timestamp - segment[2]) % d.step_ns):
+                return False
+            first = end
+    return first == n
+
+
+cdef int64_t lay_run(Core core, const Bar* rows, int64_t n) noexcept:
+    """Put the first of the rows behind all others: sound ones that ascend on one segment's grid."""
+    cdef SeriesState* base = core.state.base
+    cdef int64_t held = base.n + base.n_waiting
+    cdef Bar* into = base.rows + held
+    cdef const int64_t* segment = (
+        base.segments + SEGMENT_COLUMNS * find_segment(base, rows[0].timestamp))
+    cdef int64_t closed = segment[1]
+    cdef int64_t step = base.step_ns
+    cdef int64_t expected = rows[0].timestamp
+    cdef int64_t i = 0
+    if (expected < segment[0] or (expected - segment[2]) % step
+            or (held and expected <= (into - 1).timestamp)):
+        return 0
+    while i < n and rows[i].timestamp < closed:
+        if rows[i].timestamp != expected and (
+                rows[i].timestamp < expected or (rows[i].timestamp - expected) % step):
+            break
+        if not is_sound(rows[i].open, rows[i].high, rows[i].low, rows[i].close, rows[i].volume):
+            break
+        into[i] = rows[i]
+        expected = rows[i].timestamp + step
+        i += 1
+    base.n_waiting += i
+    return i
 
 
 cdef int queue_row(Core core, const Bar* bar) except -1:

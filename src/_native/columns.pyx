@@ -1,4 +1,4 @@
-"""Six columns to an array of bars and back, in one pass over memory."""
+"""Six columns to an array of bars and back, and whether bars are good, in one pass over memory."""
 
 from libc.stdint cimport int64_t
 
@@ -6,7 +6,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from openbell._native.state cimport Bar
+from openbell._native.state cimport SEGMENT_COLUMNS, Bar, is_sound
 
 from openbell.errors import SchemaError
 from openbell.schema import BAR_DTYPE, as_bars
@@ -130,3 +130,75 @@ def deinterleave(bars):
     with nogil:
         split_rows(rows, ts, o, h, l, c, v, n)
     return timestamp, open, high, low, close, volume
+
+
+def all_fit(bars, cnp.ndarray segments not None, int64_t step_ns):
+    """Whether a record would take all of the bars as they come: sound, ascending, on the grid.
+
+    Parameters
+    ----------
+    bars : numpy.ndarray
+        ``BAR_DTYPE``.
+    segments : numpy.ndarray
+        Of the interval's grid: int64, shape (n, 4).
+    step_ns : int
+        Of the grid, 1 at least.
+
+    Returns
+    -------
+    bool
+        False also for equal labels.
+    """
+    cdef cnp.ndarray source = as_bars(bars)
+    cdef const Bar* rows = <const Bar*>cnp.PyArray_DATA(source)
+    cdef Py_ssize_t n = len(source)
+    cdef const int64_t* segment
+    cdef int64_t left
+    cdef bint fits
+    if (segments.ndim != 2 or cnp.PyArray_TYPE(segments) != cnp.NPY_INT64
+            or not cnp.PyArray_ISCARRAY_RO(segments) or segments.shape[1] != SEGMENT_COLUMNS
+            or step_ns < 1):
+        raise SchemaError("segments", f"{segments.dtype}, shape {(<object>segments).shape}",
+                          f"int64, shape (n, {SEGMENT_COLUMNS}), and a step of 1 at least")
+    segment = <const int64_t*>cnp.PyArray_DATA(segments)
+    left = segments.shape[0]
+    with nogil:
+        fits = fit(rows, n, segment, left, step_ns)
+    return fits
+
+
+cdef bint fit(const Bar* rows, int64_t n, const int64_t* segment, int64_t n_left,
+              int64_t step) noexcept nogil:
+    cdef int64_t ts
+    cdef int64_t i
+    for i in range(n):
+        ts = rows[i].timestamp
+        if i and ts <= rows[i - 1].timestamp:
+            return False
+        while n_left > 0 and ts >= segment[1]:
+            segment += SEGMENT_COLUMNS
+            n_left -= 1
+        if n_left <= 0 or ts < segment[0] or (ts != segment[0] and (ts - segment[2]) % step):
+            return False
+        if not is_sound(rows[i].open, rows[i].high, rows[i].low, rows[i].close, rows[i].volume):
+            return False
+    return True
+
+
+def is_ascending(cnp.ndarray values not None):
+    """Whether no number is less than the one before: int64, of any stride. Reads each once."""
+    cdef Py_ssize_t n = values.size
+    cdef Py_ssize_t stride
+    cdef const char* at = <const char*>cnp.PyArray_DATA(values)
+    cdef Py_ssize_t k
+    cdef int64_t n_descents = 0
+    if (values.ndim != 1 or values.descr.kind != c"i" or cnp.PyArray_ITEMSIZE(values) != 8
+            or not cnp.PyArray_ISBEHAVED_RO(values)):
+        raise SchemaError("values", f"dtype {values.dtype}, shape {(<object>values).shape}",
+                          "a column of int64")
+    stride = cnp.PyArray_STRIDE(values, 0)
+    with nogil:
+        for k in range(1, n):
+            n_descents += (<const int64_t*>(at + k * stride))[0] < (
+                <const int64_t*>(at + (k - 1) * stride))[0]
+    return n_descents == 0

@@ -105,13 +105,17 @@ cdef class SymbolEngine:
         cdef cnp.ndarray rows = as_bars(bars)
         return append_rows(self.core, <const Bar*>cnp.PyArray_DATA(rows), cnp.PyArray_DIM(rows, 0))
 
-    def preload(self, bars):
+    def preload(self, bars, bint adopt=False):
         """Lay base bars behind the visible head, for a replay cursor to make visible.
 
         Parameters
         ----------
         bars : numpy.ndarray
             dtype ``BAR_DTYPE``, in any order. Not modified, not kept.
+        adopt : bool
+            Whether the caller gives the array away. One that was read from a dataset then
+            becomes the memory of the series, without a copy, if the record has none yet and
+            would refuse none of the bars. It follows the series from there on.
 
         Returns
         -------
@@ -120,7 +124,7 @@ cdef class SymbolEngine:
             the last wins. A bar behind the visible head is merged there, as by ``append``.
         """
         cdef cnp.ndarray rows = as_bars(bars)
-        return preload_rows(self.core, rows)
+        return preload_rows(self.core, rows, adopt)
 
     def write(self, str interval, int64_t ts_ns, double open, double high, double low,
               double close, double volume):

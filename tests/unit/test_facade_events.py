@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import openbell as ob
+from openbell.error_log import RecordError
 from openbell.errors import EventRefused, RecordDetached, SchemaError, SessionStateError
 from openbell.schema import QUOTE_DTYPE, TICK_DTYPE
-from openbell.error_log import RecordError
 from tests.facade_bars import CLOSE, NEXT_WINDOW, OPEN, WINDOW, at, bar, minutes, moment
 
 

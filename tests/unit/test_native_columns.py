@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell._native.columns import deinterleave, interleave
+from openbell._native.columns import all_fit, deinterleave, interleave, is_ascending
 from openbell.errors import SchemaError
 from openbell.schema import BAR_DTYPE, BAR_FIELDS
 
@@ -108,3 +108,31 @@ def test_interleave_out_that_cannot_take_the_bars_is_refused() -> None:
 def test_deinterleave_of_what_is_not_bars_is_refused(bars: object) -> None:
     with pytest.raises(SchemaError):
         deinterleave(bars)  # type: ignore[arg-type]
+
+
+def test_all_fit_says_whether_a_record_would_take_each() -> None:
+    # Two segments of ten slots; the second one's first slot is cut short by its origin.
+    segments = np.array([[100, 200, 100, 0], [305, 400, 300, 10]], np.int64)
+    bars = np.zeros(4, BAR_DTYPE)
+    bars["timestamp"] = [100, 190, 305, 310]
+    assert all_fit(bars, segments, 10)
+    assert all_fit(bars[:0], segments, 10)
+    for at, label in ((0, 90), (1, 100), (1, 195), (1, 200), (2, 304), (3, 315), (3, 400)):
+        wrong = bars.copy()
+        wrong["timestamp"][at] = label
+        assert not all_fit(wrong, segments, 10), (at, label)
+    for field, value in (("high", np.nan), ("low", 1.0), ("volume", -1.0), ("open", 0.5)):
+        wrong = bars.copy()
+        wrong[field][2] = value
+        assert not all_fit(wrong, segments, 10), field
+    with pytest.raises(SchemaError, match="segments"):
+        all_fit(bars, segments.astype(np.int32), 10)
+    with pytest.raises(SchemaError, match="step"):
+        all_fit(bars, segments, 0)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6))
+def test_ascending_is_what_sorting_leaves_alone(values: list[int]) -> None:
+    column = np.array(values, np.int64)
+    assert is_ascending(column) == (sorted(values) == values)
+    assert is_ascending(np.repeat(column, 2)[::2]) == (sorted(values) == values)

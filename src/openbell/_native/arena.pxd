@@ -1,5 +1,7 @@
 """Memory for bars: one arena, handed out as extents that views keep alive."""
 
+from libc.stdint cimport int64_t
+
 
 cdef class Arena:
     cdef readonly size_t n_reserved_bytes    # taken from the system
@@ -20,3 +22,4 @@ cdef class Extent:
     cdef Arena arena
     cdef char* data
     cdef readonly size_t n_bytes
+    cdef int64_t judged_step_ns              # its rows are sound and ascend by multiples of it

@@ -9,6 +9,6 @@ from openbell._native.state cimport Bar
 
 
 cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1
-cdef int64_t preload_rows(Core core, cnp.ndarray bars) except -1
+cdef int64_t preload_rows(Core core, cnp.ndarray bars, bint adopt) except -1
 cdef int64_t admit_until(Core core, int64_t now_ns) except -1
 cdef int admit_next(Core core) except -1

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t
 
+cimport numpy as cnp
+
 from openbell._native.state cimport Bar
 
 
@@ -10,3 +12,4 @@ cdef void join_rows(const int64_t* timestamp, const double* open, const double* 
                     Bar* out, int64_t n) noexcept nogil
 cdef void split_rows(const Bar* rows, int64_t* timestamp, double* open, double* high,
                      double* low, double* close, double* volume, int64_t n) noexcept nogil
+cdef const void* column(cnp.ndarray values, str name, char kind, Py_ssize_t n) except? NULL

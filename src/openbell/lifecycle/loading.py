@@ -167,7 +167,7 @@ class SymbolLoader:
     def put_bars(self, rec: SymbolSessionData, bars: BarArray) -> None:
         """Put the day's base bars on a record."""
         if rec.last_update_ns is None:
-            rec.preload(bars)
+            rec.preload(bars, adopt=True)
         else:
             n_ended = int(np.searchsorted(self._ends_of(rec, bars), self._root.now_ns, "right"))
             rec.append_block(bars[:n_ended])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from openbell._native.columns import all_fit
 from openbell.errors import OpenbellError
 from openbell.intervals import interval
 from openbell.lifecycle.streams import history_base
@@ -226,10 +227,10 @@ def sift(bars: BarArray, grid: Grid) -> tuple[BarArray, Counter[str]]:
 
     Notes
     -----
-    O(n), a few passes over the array when nothing is wrong.
+    O(n), one pass over the array when nothing is wrong.
     """
     bars = as_bars(bars)
-    if not len(bars) or (_are_values_sound(bars) and _are_labels_sound(bars["timestamp"], grid)):
+    if all_fit(bars, grid.segments, grid.step_ns):
         return bars, Counter()
     reasons = _reasons(bars, grid)
     refused = Counter({_CHECKED[code]: n for code, n in Counter(reasons[reasons >= 0]).items()})
@@ -247,38 +248,6 @@ def described(error: Exception) -> str:
     if isinstance(error, OpenbellError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _are_values_sound(bars: BarArray) -> bool:
-    # Not a number makes every comparison false; an infinity has to be a high, a low or a volume.
-    high, low, volume = bars["high"], bars["low"], bars["volume"]
-    opens, closes = bars["open"], bars["close"]
-    return bool(
-        (np.maximum(opens, closes) <= high).all()
-        and (np.minimum(opens, closes) >= low).all()
-        and high.max() < np.inf
-        and low.min() > -np.inf
-        and volume.min() >= 0
-        and volume.max() < np.inf
-    )
-
-
-def _are_labels_sound(ts: Int64Array, grid: Grid) -> bool:
-    if not (ts[1:] > ts[:-1]).all():
-        return False
-    done = 0
-    for opened, closed, origin, first in grid.segments.tolist():
-        stop = int(ts.searchsorted(closed))
-        part = ts[done:stop]
-        if len(part):
-            if part[0] < opened:
-                return False
-            slots = (part - origin) // grid.step_ns
-            slots += first
-            if not (grid.starts_ns[slots] == part).all():
-                return False
-        done = stop
-    return done == len(ts)
 
 
 def _slots_of(ts: Int64Array, grid: Grid) -> tuple[npt.NDArray[np.bool_], Int64Array]:

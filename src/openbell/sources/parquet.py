@@ -12,22 +12,24 @@ import queue
 import re
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import date as Date
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from openbell._native.arena import Arena
 from openbell.clock.window import SessionWindow
 from openbell.errors import DatasetError, IntervalError, OpenbellError, SchemaError
 from openbell.intervals import Interval
 from openbell.intervals import interval as parse_interval
 from openbell.schema import NS_PER_DAY, BarArray
 from openbell.sources.dataset import KINDS, Rows
-from openbell.sources.parquet_file import ParquetTable
+from openbell.sources.parquet_file import ParquetTable, RowGroup, sort_records
 
 __all__ = ["ParquetSource", "symbol_of_path"]
 
@@ -35,6 +37,8 @@ _SUFFIXES: Final = (".parquet", ".pq")
 _MAX_FOOTERS: Final = 256
 _SYMBOL_STEM: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}")
 _EPOCH: Final = Date(1970, 1, 1).toordinal()
+#: Row groups are read together up to so many rows: opening each costs as much as 300 of them.
+_CHUNK_ROWS: Final = 1 << 16
 
 _log = logging.getLogger("openbell.sources")
 _Item = TypeVar("_Item")
@@ -48,6 +52,9 @@ class _Entry(NamedTuple):
     interval: str | None
     date: Date | None
     symbol: str | None
+
+
+_Place = tuple[ParquetTable, RowGroup]
 
 
 class ParquetSource:
@@ -79,6 +86,8 @@ class ParquetSource:
         self._symbols: dict[tuple[str, tuple[int, int]], frozenset[str]] = {}
         self._same: dict[frozenset[str], frozenset[str]] = {}
         self._warned: set[str] = set()
+        # Memory of bars that nobody holds any more serves the next day.
+        self._arena = Arena()
         self._lock = threading.RLock()
 
     def refresh(self) -> None:
@@ -171,12 +180,12 @@ class ParquetSource:
     ) -> Iterator[tuple[str, BarArray]]:
         """The same for many symbols, in the order asked; those without bars give empty arrays.
 
-        One pass over each file, ``n_threads`` row groups at a time. Raises as :meth:`load` does,
-        when the symbol concerned is reached.
+        One pass over each file, row groups that lie together read together, on ``n_threads``
+        threads. Raises as :meth:`load` does, when the symbol concerned is reached.
         """
         tables = self._tables_in("bars", interval, window)
         if all(table.is_split for table in tables):
-            return self._load_groups(list(symbols), tables, window)
+            return self._load_groups(list(symbols), tables, parse_interval(interval), window)
         return self._load_whole(list(symbols), tables, window)
 
     def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
@@ -188,51 +197,57 @@ class ParquetSource:
         return self._load_one("trades", "", symbol, window)
 
     def _load_one(self, kind: str, interval: str, symbol: str, window: SessionWindow) -> BarArray:
-        parts = [
-            _in_window(table.records(rows), window)
-            for table in self._tables_in(kind, interval, window)
-            if len((rows := table.columns_of(symbol))["timestamp"])
-        ]
-        return _joined(parts, kind)
+        parts = []
+        for table in self._tables_in(kind, interval, window):
+            if kind == "bars" and table.is_split:
+                groups = table.groups_of(symbol)
+                if groups:
+                    step_ns = parse_interval(interval).step_ns
+                    with closing(table.open()) as handle:
+                        parts += table.read_bars(handle, groups, step_ns, self._arena)
+            elif len((rows := table.columns_of(symbol))["timestamp"]):
+                parts.append(table.records(rows))
+        return _in_window(_joined(parts, kind), window)
 
     def _load_groups(
-        self, symbols: list[str], tables: list[ParquetTable], window: SessionWindow
+        self,
+        symbols: list[str],
+        tables: list[ParquetTable],
+        interval: Interval,
+        window: SessionWindow,
     ) -> Iterator[tuple[str, BarArray]]:
-        n_threads = min(self.n_threads, max(1, len(symbols)))
+        wanted = frozenset(symbols)
+        places: dict[str, list[_Place]] = {symbol: [] for symbol in symbols}
+        for table in tables:
+            for symbol in wanted & table.symbols:
+                places[symbol] += ((table, group) for group in table.by_symbol[symbol])
         # A handle reads for one thread at a time; whoever is free takes one.
-        handles: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        opened = [[table.open() for table in tables] for _ in range(n_threads)]
-        for item in opened:
-            handles.put(item)
+        readers: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
+        opened = [_Reader(interval.step_ns, self._arena) for _ in range(self.n_threads)]
+        for reader in opened:
+            readers.put(reader)
 
-        def read(symbol: str) -> BarArray:
-            mine = handles.get()
+        def read(chunk: list[str]) -> list[BarArray | Exception]:
+            reader = readers.get()
             try:
-                parts = [
-                    _in_window(table.records(table.columns_of(symbol, handle)), window)
-                    for table, handle in zip(tables, mine, strict=True)
-                    if symbol in table.by_symbol
+                return [
+                    found if isinstance(found, Exception) else _in_window(found, window)
+                    for found in reader.read_each([places[symbol] for symbol in chunk])
                 ]
             finally:
-                handles.put(mine)
-            return _joined(parts, "bars")
+                readers.put(reader)
 
-        pool = ThreadPoolExecutor(n_threads, thread_name_prefix="openbell-parquet")
-        waiting: deque[tuple[str, Future[BarArray]]] = deque()
+        chunks = _chunks(symbols, places, self.n_threads)
         try:
-            for symbol in symbols:
-                waiting.append((symbol, pool.submit(read, symbol)))
-                if len(waiting) > 2 * n_threads:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
+            with closing(_in_order(read, chunks, self.n_threads)) as results:
+                for chunk, loaded in zip(chunks, results, strict=True):
+                    for symbol, bars in zip(chunk, loaded, strict=True):
+                        if isinstance(bars, Exception):
+                            raise bars
+                        yield symbol, bars
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            for item in opened:
-                for handle in item:
-                    handle.close()
+            for reader in opened:
+                reader.close()
 
     def _load_whole(
         self, symbols: list[str], tables: list[ParquetTable], window: SessionWindow
@@ -409,13 +424,102 @@ def _entry(info: Any, inside: PurePosixPath) -> _Entry:
     return _Entry(info.path, identity, kind, name, date, symbol_of_path(inside))
 
 
+def _in_order(
+    call: Callable[[_Item], _Found], items: Iterable[_Item], n_threads: int
+) -> Generator[_Found, None, None]:
+    # What `map` gives, some items ahead on other threads.
+    if n_threads == 1:
+        yield from map(call, items)
+        return
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="openbell-parquet")
+    ahead: deque[Future[_Found]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(call, item))
+            if len(ahead) > 2 * n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(
+    symbols: Sequence[str], places: Mapping[str, list[_Place]], n_threads: int
+) -> list[list[str]]:
+    # As many as make the threads end together, none of many more rows than a chunk may have.
+    sizes = [sum(group.n_rows for _, group in places[symbol]) for symbol in symbols]
+    n_rounds = -(-sum(sizes) // (n_threads * _CHUNK_ROWS)) or 1
+    n_rows = sum(sizes) / (n_threads * n_rounds)
+    chunks: list[list[str]] = []
+    room = 0.0
+    for symbol, size in zip(symbols, sizes, strict=True):
+        if room <= 0 or not chunks:
+            chunks.append([])
+            room += n_rows
+        chunks[-1].append(symbol)
+        room -= size
+    return chunks
+
+
+class _Reader:
+    """Reads for one thread, through a handle of the file it read last."""
+
+    def __init__(self, step_ns: int, arena: Arena) -> None:
+        self._step_ns = step_ns
+        self._arena = arena
+        self._table: ParquetTable | None = None
+        self._handle: Any = None
+
+    def read_each(self, wanted: Sequence[list[_Place]]) -> list[BarArray | Exception]:
+        try:
+            return list(self._read(wanted))
+        except (OpenbellError, OSError) as error:
+            if len(wanted) == 1:
+                return [error]
+        # Which of them it was, only reading each by itself can tell.
+        return [self.read_each([places])[0] for places in wanted]
+
+    def _read(self, wanted: Sequence[list[_Place]]) -> Iterator[BarArray]:
+        parts: list[list[BarArray]] = [[] for _ in wanted]
+        by_table: dict[int, list[tuple[int, _Place]]] = {}
+        for k, places in enumerate(wanted):
+            for place in places:
+                by_table.setdefault(id(place[0]), []).append((k, place))
+        for found in by_table.values():
+            table = found[0][1][0]
+            groups = [group for _, (_, group) in found]
+            read = table.read_bars(self._handle_of(table), groups, self._step_ns, self._arena)
+            for (k, _), bars in zip(found, read, strict=True):
+                parts[k].append(bars)
+        return (_joined(mine, "bars") for mine in parts)
+
+    def _handle_of(self, table: ParquetTable) -> Any:
+        if self._table is not table:
+            self.close()
+            self._handle = table.open()
+            self._table = table
+        return self._handle
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._table = None
+            self._handle.close()
+
+
 def _in_window(records: BarArray, window: SessionWindow) -> BarArray:
     ts = records["timestamp"]
-    parts = []
-    for opened, closed in window.segments:
-        low, high = np.searchsorted(ts, (opened, closed))
-        parts.append(records[low:high])
-    return _joined(parts, "", records.dtype)
+    if (
+        len(window.segments) == 1
+        and len(ts)
+        and window.open_ns <= ts[0] <= ts[-1] < window.close_ns
+    ):
+        return records
+    cuts = [np.searchsorted(ts, segment) for segment in window.segments]
+    kept = [(int(low), int(high)) for low, high in cuts]
+    if all(a[1] == b[0] for a, b in pairwise(kept)):
+        return records[kept[0][0] : kept[-1][1]]
+    return _joined([records[low:high] for low, high in kept], "", records.dtype)
 
 
 def _joined(parts: Sequence[BarArray], kind: str, dtype: np.dtype[Any] | None = None) -> BarArray:
@@ -426,7 +530,4 @@ def _joined(parts: Sequence[BarArray], kind: str, dtype: np.dtype[Any] | None = 
         return np.empty(0, dtype)
     # Structured concatenation copies field by field; bytes go sixteen times as fast.
     raw = np.dtype((np.void, dtype.itemsize))
-    joined = np.concatenate([p.view(raw) for p in parts]).view(dtype)
-    if (np.diff(joined["timestamp"]) < 0).any():
-        joined = joined[np.argsort(joined["timestamp"], kind="stable")]
-    return joined
+    return sort_records(np.concatenate([p.view(raw) for p in parts]).view(dtype))
