@@ -420,6 +420,9 @@ cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
         for i in range(before, stop):
             admit_next(core)
         return stop - before
+    if before == 0:
+        # In one piece: what the clock has reached would close the bucket that a chunk ends in.
+        admit_run(core, stop)
     while base.n < stop:
         admit_run(core, min(stop - base.n, <int64_t>CHUNK_ROWS))
     return stop - before

@@ -41,6 +41,7 @@ cdef class Core(Rings):
         cdef dict grids = {}
         cdef int i
         if self.root is not None:
+            self.require_live("set_intervals")
             window = self.root.window
             grids = {name: window.grid(name) for name in (base, *sources)}
         for i in range(s.n_series):

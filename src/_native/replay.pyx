@@ -283,7 +283,20 @@ cdef class ReplayCursor:
     @property
     def next_ns(self):
         """Where the next step goes, nanoseconds UTC; None when the day is over."""
-        now = min(self.next_data(), self.closings.next_ns())
+        cdef int64_t now = INT64_MAX
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t i
+        cdef const SeriesState* base
+        if self.root.window is not self.window:
+            return None
+        for i in range(self.n_engines):
+            base = self.states[i].base
+            if base.n_waiting:
+                bucket_of(base, base.rows[base.n].timestamp, &start, &end)
+                now = min(now, end)
+        # A bar that waits may be late, and comes with the next tick.
+        now = max(min(now, self.closings.next_ns()), self.root.clock_ns)
         return None if now == INT64_MAX else now
 
     cpdef bint step(self) except -1:
@@ -295,11 +308,14 @@ cdef class ReplayCursor:
             False when the day is over; its clock then stands at the close. Also when the root
             was cleared meanwhile.
         """
-        cdef int64_t data_ns = self.next_data()
-        cdef int64_t closing_ns = self.closings.next_ns()
-        cdef int64_t now = min(data_ns, closing_ns)
+        cdef int64_t data_ns
+        cdef int64_t closing_ns
+        cdef int64_t now
         self.n_slices += 1
         self.first = self.last = 0
+        data_ns = self.next_data()
+        closing_ns = self.closings.next_ns()
+        now = min(data_ns, closing_ns)
         if self.root.window is not self.window:
             return False
         if now == INT64_MAX:

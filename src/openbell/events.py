@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openbell._native.core import Core
     from openbell.clock.window import SessionWindow
 
-__all__ = ["EVENT_REFUSALS", "EventSequence", "EventStore", "QuoteData", "TickData"]
+__all__ = ["EVENT_REFUSALS", "EventSequence", "EventStore", "QuoteData", "TickData", "as_events"]
 
 #: Why a quote or a trade can be refused, in the order of the checks, and what is expected.
 #: A record counts each under its kind: ``rejected["quote_not_finite"]``.
@@ -192,7 +192,7 @@ class EventStore(Generic[Event]):
         SessionStateError
             When the record has no running day.
         """
-        rows = _as_rows(rows, self.kind.DTYPE, f"{self.kind.KIND}s")
+        rows = as_events(rows, self.kind.DTYPE, f"{self.kind.KIND}s")
         rows, refused = _sort_out(rows, self._window(f"preload_{self.kind.KIND}s"))
         n_taken = len(rows)
         # The order of what is held must not depend on who looked when.
@@ -335,7 +335,8 @@ class EventSequence(Sequence[Event], Generic[Event]):
         return f"<{len(self)} {self._store.kind.__name__} of {self._store.symbol}>"
 
 
-def _as_rows(rows: EventArray, dtype: np.dtype[Any], what: str) -> EventArray:
+def as_events(rows: EventArray, dtype: np.dtype[Any], what: str) -> EventArray:
+    """Return the rows, when they are a one-dimensional array of the dtype; else SchemaError."""
     if not isinstance(rows, np.ndarray):
         raise SchemaError(what, type(rows).__name__, f"a numpy array of dtype {dtype}")
     if rows.dtype != dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from openbell.events import QuoteData, TickData
 
 __all__ = ["SessionData", "get_session_data"]
+
+_log = logging.getLogger("openbell.session")
 
 
 class SessionData:
@@ -316,15 +319,7 @@ class SessionData:
             if self.window is None:
                 raise SessionStateError(call, "not begun", "call root.begin(window) first")
             held = self._symbols.get(symbol)
-            rec = held or self.register_symbol_data(
-                SymbolSessionData(
-                    symbol,
-                    base_interval=base_interval,
-                    added_by="adhoc",
-                    auto_provisioned=True,
-                    added_at=to_datetime(self.now_ns),
-                )
-            )
+            rec = held or self._auto_provision_symbol(symbol, call, base_interval)
             try:
                 store(rec, *values)
             except BaseException:
@@ -333,6 +328,20 @@ class SessionData:
                 raise
         self.data_arrival_event.set()
         return rec
+
+    def _auto_provision_symbol(
+        self, symbol: str, reason: str, base_interval: str = "1m"
+    ) -> SymbolSessionData:
+        _log.info("%s: auto-provisioned for %s", symbol, reason)
+        return self.register_symbol_data(
+            SymbolSessionData(
+                symbol,
+                base_interval=base_interval,
+                added_by="adhoc",
+                auto_provisioned=True,
+                added_at=to_datetime(self.now_ns),
+            )
+        )
 
     def set_quality(self, symbol: str, interval: str, value: float) -> None:
         """Note the quality of a historical or directly written series; see the record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import openbell as ob
 from openbell._native.replay import ReplayCursor
 from openbell.clock.window import SessionWindow
 from openbell.schema import BarArray
@@ -268,3 +270,24 @@ def assert_same_but_symbol(record: SymbolSessionData, one: SymbolSessionData) ->
         theirs[name].pop("open_bar")
         ours[name].pop("open_bar")
     assert ours == theirs
+
+
+def test_record_that_was_looked_at_before_its_bars_came_catches_up_without_a_seam() -> None:
+    # More bars than are folded at a time, of a morning that the clock has ended.
+    window = ob.TimeManager("XNYS").session_window(date(2025, 7, 2))
+    root = ob.SessionData()
+    root.begin(window)
+    root.advance(window.open_ns + 3000 * 10**9)
+    record = root.register_symbol_data(
+        ob.SymbolSessionData("A", base_interval="1s", derived_intervals=["5m"])
+    )
+    assert record.bars["5m"].quality == 0
+    bars = np.zeros(3000, ob.BAR_DTYPE)
+    bars["timestamp"] = window.open_ns + 10**9 * np.arange(3000)
+    for name in ("open", "high", "low", "close", "volume"):
+        bars[name] = 1.0
+    record.preload(bars)
+    ReplayCursor(root.core).add(record)
+    assert record.bars["5m"].n_base is not None
+    assert record.bars["5m"].n_base.tolist() == [300] * 10
+    assert record.bars["5m"].revision == 0

@@ -230,12 +230,18 @@ class Busy:
         self._series, self._writes, self._after = series, writes, after
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("last", "window"):
+        if name != "last":
             return getattr(self._series, name)
-        found = getattr(self._series, name)
+        return self._interrupted(lambda: self._series.last)
+
+    def copy(self, n: int) -> Any:
+        return self._interrupted(lambda: self._series.copy(n))
+
+    def _interrupted(self, read: Callable[[], object]) -> object:
+        found = read()
         if self._writes:
             self._writes.pop(0)()
-        return found if self._after else getattr(self._series, name)
+        return found if self._after else read()
 
     def __len__(self) -> int:
         return len(self._series)

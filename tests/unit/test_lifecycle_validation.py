@@ -201,7 +201,7 @@ def test_no_trading_day_between_the_dates_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        ({"session": {"exchange": "NOWHERE"}}, CalendarError, "NOWHERE"),
+        ({"session": {"exchange": "NOWHERE"}}, ConfigError, "session.exchange.*NOWHERE"),
         ({"session": {"streams": ["1s", "7x"]}}, ConfigError, r"session\.streams\[1\]"),
         ({"session": {"base": "1m"}}, ConfigError, r"session\.base"),
         ({"session": {"symbols": []}}, ConfigError, r"session\.symbols"),

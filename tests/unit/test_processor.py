@@ -398,7 +398,7 @@ def test_error_of_a_callback_propagates_when_strict() -> None:
     root["A"].append_block(minutes(1))
     with pytest.raises(ZeroDivisionError):
         processor.process()
-    assert root["A"].errors == []
+    assert [error.n for error in root["A"].errors] == [1]
     root["A"].append_block(minutes(2))
     assert process(processor, told) == ["1m A 2"]
 
@@ -427,9 +427,7 @@ def test_on_close_of_an_unknown_interval_is_refused() -> None:
     _, processor = fed("A")
     with pytest.raises(ob.IntervalError, match="7x"):
         processor.on_close("7x", print)
-    assert not processor.has_subscribers
     processor.on_close("1m", print)
-    assert processor.has_subscribers
 
 
 def test_derived_intervals_of_a_symbol() -> None:

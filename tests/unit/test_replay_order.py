@@ -273,7 +273,8 @@ def test_callback_that_raises_ends_the_replay_with_its_error(tmp_path: Path) -> 
             session.run(fail if hook == "on_slice" else None)
         n_seen = {"on_close": 60, "on_slice": 1}[hook]
         assert len(session.root["AA"].bars["1s"]) == n_seen
-        assert session.root["AA"].errors == []
+        assert len(session.root["AA"].errors) == (hook == "on_close")
+        assert session.phase == "stopped"
 
 
 def test_callback_that_raises_is_noted_on_the_record_and_the_day_goes_on(

@@ -72,12 +72,15 @@ def replay(
     from openbell.config import SessionConfig
 
     # Known before a long replay, not after it.
+    if json is not None and json == csv:
+        raise ArgumentError("--csv", str(csv), "another file than that of --json")
     for option, path in (("--json", json), ("--csv", csv)):
         if path is not None:
             _check_target(option, path)
     settings = SessionConfig.load(config)
-    # A user's own indicators may lie beside the configuration that names them.
-    sys.path.insert(0, str(config.parent.resolve()))
+    if any(":" in indicator.type for indicator in settings.indicators):
+        # A user's own may lie beside the configuration that names them; nothing else does.
+        sys.path.append(str(config.parent.resolve()))
     if speed is not None:
         settings = replace(settings, session=replace(settings.session, speed=speed))
     from openbell.lifecycle import open_session

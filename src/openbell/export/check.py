@@ -272,9 +272,14 @@ def _elapsed(
     if source is None or not source.has_rows or source.grid is None:
         return None
     known = [] if now_ns is None else [now_ns]
-    if len(source.bars):
-        newest = source.grid.slot_of(int(source.bars["timestamp"].max()))
-        known += [int(source.grid.ends_ns[newest])] if newest >= 0 else []
+    seen = [(source.bars, source.grid)]
+    if facts.generated and facts.n_base is not None:
+        # A derived bar that was written directly may lie ahead of both.
+        seen.append((facts.bars[facts.n_base == 0], facts.grid))
+    for bars, grid in seen:
+        if len(bars):
+            newest = grid.slot_of(int(bars["timestamp"].max()))
+            known += [int(grid.ends_ns[newest])] if newest >= 0 else []
     return max(known, default=window.open_ns)
 
 

@@ -283,9 +283,10 @@ def _check_gaps(
 def check_derived(derived: SeriesFacts, base: SeriesFacts, findings: Findings) -> None:
     """Fold the base's rows anew and compare a derived series with the result."""
     grid, name = derived.grid, derived.interval
-    if grid is None or derived.n_base is None or derived.elapsed_ns is None:
+    if grid is None or derived.n_base is None or base.elapsed_ns is None:
         return
-    folded, counts = _fold(base.bars, grid, derived.elapsed_ns)
+    # By the base's time: a row written ahead closes no bucket of base bars.
+    folded, counts = _fold(base.bars, grid, base.elapsed_ns)
     rows, n_base = derived.bars, derived.n_base
     # What lies before the oldest held row cannot be told any more; a row that was written
     # directly (n_base 0) has no children to compare with.

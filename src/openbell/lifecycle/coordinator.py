@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from openbell._native.values import BarData
 from openbell.clock.manager import TimeManager
 from openbell.config import IndicatorConfig, SessionConfig, SessionTable
 from openbell.errors import (
+    ArgumentError,
     CalendarError,
     ConfigError,
     IndicatorError,
@@ -23,6 +25,8 @@ from openbell.errors import (
 )
 from openbell.lifecycle.day import SliceCallback, TradingDay
 from openbell.lifecycle.loading import ProgressCallback, SymbolLoader
+from openbell.lifecycle.named_checks import NamedChecks
+from openbell.lifecycle.past_days import described
 from openbell.lifecycle.provisioning import Provisioning
 from openbell.lifecycle.validation import (
     SymbolValidationResult,
@@ -30,13 +34,16 @@ from openbell.lifecycle.validation import (
     leave_out,
     require_any,
 )
-from openbell.processing import CloseCallback, DataProcessor
+from openbell.processing import CloseCallback, DataProcessor, require_callable
 from openbell.processing.indicators import check_indicator
+from openbell.schema import to_datetime
 from openbell.session import SessionData
 from openbell.sources import DataManager
 from openbell.symbol import AddedBy, SymbolSessionData
 
 __all__ = ["SessionCoordinator", "open_session"]
+
+_log = logging.getLogger("openbell.lifecycle")
 
 Phase = Literal["idle", "validating", "loading", "running", "paused", "ended", "stopped", "closed"]
 LoadCallback = Callable[[SymbolSessionData], Any]
@@ -81,12 +88,14 @@ def open_session(
     """
     if isinstance(config, Mapping):
         config = SessionConfig.from_dict(config)
-    elif not isinstance(config, SessionConfig):
+    elif isinstance(config, str | PathLike):
         config = SessionConfig.load(config)
+    elif not isinstance(config, SessionConfig):
+        raise ArgumentError("config", config, "a SessionConfig, a path, or a mapping")
     return SessionCoordinator(config, data=data)
 
 
-class SessionCoordinator:
+class SessionCoordinator(NamedChecks):
     """Runs the configured days through one root, in order of time.
 
     Each day goes through the same phases: every symbol is validated, what passed is loaded,
@@ -124,10 +133,19 @@ class SessionCoordinator:
             except IndicatorError as error:
                 key = f"indicators[{n}].{error.key}"
                 raise ConfigError(key, error.received, error.expected) from None
+            if indicator.type == "RELATIVE_VOLUME" and not config.historical:
+                _log.warning(
+                    "indicators[%d]: %s has no value without past sessions, which [[historical]] "
+                    "does not ask for", n, indicator.name,
+                )  # fmt: skip
         self.config = config
         self.root = SessionData()
         self.root.on_incomplete = session.on_incomplete
-        self.time_manager: TimeManager = _SessionTime(self.root, session)
+        try:
+            self.time_manager: TimeManager = _SessionTime(self.root, session)
+        except CalendarError as error:
+            expected = f"a calendar that is known ({error.reason})"
+            raise ConfigError("session.exchange", session.exchange, expected) from None
         if data is None:
             data = DataManager.from_config(config, self.time_manager)
         elif data.time_manager.calendar != self.time_manager.calendar:
@@ -155,6 +173,9 @@ class SessionCoordinator:
         self._is_stopping = False
         self._day: TradingDay | None = None
         self._cursor: ReplayCursor | None = None
+        #: Whether a slice is under way: its callbacks cannot begin another day.
+        self.is_stepping = False
+        self._is_running = False
 
     @property
     def phase(self) -> Phase:
@@ -191,6 +212,7 @@ class SessionCoordinator:
 
     def on_loaded(self, callback: LoadCallback) -> None:
         """Call ``callback(record)`` for each record when it is loaded, before the day and in it."""
+        require_callable(callback)
         self._on_loaded.append(callback)
 
     def on_progress(self, callback: ProgressCallback) -> None:
@@ -198,6 +220,7 @@ class SessionCoordinator:
 
         First of ``history``, counted in symbol days, then of ``bars``, counted in symbols.
         """
+        require_callable(callback)
         self._on_progress.append(callback)
 
     # Symbols
@@ -213,6 +236,8 @@ class SessionCoordinator:
         day = day or self.root.current_session_date
         if day is None:
             raise SessionStateError("validate_symbol", "not running a day", "name the day")
+        if not isinstance(day, Date):
+            raise ArgumentError("day", day, "a datetime.date")
         return self._validator.validate(symbol, day)
 
     def add_symbol(self, symbol: str, added_by: AddedBy = "strategy") -> bool:
@@ -220,7 +245,7 @@ class SessionCoordinator:
 
         It is validated at once, loaded when the running slice is over, and joins the next one.
         It then has the morning too, whose bars are not told. A record that was provisioned for
-        adhoc bars is upgraded: its bars stay. Any thread may call it.
+        adhoc bars is upgraded: its bars stay where the source has none. Any thread may call it.
 
         Parameters
         ----------
@@ -350,9 +375,7 @@ class SessionCoordinator:
             yield day
             if not self.is_current(day):
                 return
-            self.root.end()
-            self._provisioning.clear()
-            self._phase = "ended"
+            self._end_day("ended", at_close=True)
 
     def run(self, on_slice: SliceCallback | None = None) -> None:
         """Run every configured day: validate, load, replay, tear down.
@@ -361,10 +384,28 @@ class SessionCoordinator:
         ----------
         on_slice : callable, optional
             ``on_slice(ts_ns, records)`` at each instant at which base bars ended: the records
-            they belong to, as a light sequence that is valid during the call.
+            they belong to, as a light sequence that is valid during the call. What it raises
+            breaks the day off, and passes through.
+
+        Raises
+        ------
+        SessionStateError
+            When the session is running already, or closed.
+        SessionValidationError
+            When no symbol of a day can be loaded.
         """
-        for day in self.days():
-            day.run(on_slice)
+        if self._is_running:
+            raise SessionStateError("run", "running already", "stop() ends it before its time")
+        self._is_running = True
+        try:
+            for day in self.days():
+                day.run(on_slice)
+        except BaseException:
+            if self._day is not None and self.phase in ("running", "paused"):
+                self._end_day("stopped", at_close=False)
+            raise
+        finally:
+            self._is_running = False
 
     def pause(self) -> None:
         """Hold the replay before its next slice, until :meth:`resume` or :meth:`stop`.
@@ -403,9 +444,7 @@ class SessionCoordinator:
     def is_current(self, day: TradingDay) -> bool:
         """Whether a day is the one under way."""
         if self._day is day and self._is_stopping and self.phase != "stopped":
-            self.root.end(at_close=False)
-            self._provisioning.clear()
-            self._phase = "stopped"
+            self._end_day("stopped", at_close=False)
         return self._day is day and self.phase not in ("stopped", "closed")
 
     def take_turn(self, day: TradingDay) -> bool:
@@ -416,9 +455,14 @@ class SessionCoordinator:
             return False
         if self._provisioning.has_requests:
             assert self._cursor is not None
-            self._provisioning.serve(self._cursor)
+            self._provisioning.serve(self._cursor, day.window)
         self.processor.sync()
         return True
+
+    def _end_day(self, phase: Phase, *, at_close: bool) -> None:
+        self.root.end(at_close=at_close)
+        self._provisioning.clear()
+        self._phase = phase
 
     def _wait_paused(self) -> None:
         if self.phase == "running":
@@ -431,15 +475,17 @@ class SessionCoordinator:
 
     def _begin_day(self, date: Date) -> TradingDay | None:
         # None when another thread closes the session meanwhile.
+        if self.is_stepping:
+            raise SessionStateError(
+                "days", f"running {self.root.current_session_date}",
+                "run the days one after the other; stop() ends the running one",
+            )  # fmt: skip
         self._teardown_and_cleanup()
         window = self.time_manager.session_window(date)
         self.root.begin(window)
         try:
-            self._phase = "validating"
-            symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
-            self._phase = "loading"
             cursor = ReplayCursor(self.root.core, self.root.on_incomplete == "skip")
-            self._load_symbols_full(symbols)
+            self._load_session_data()
         except BaseException:
             self.root.clear()
             self._phase = "idle"
@@ -470,36 +516,57 @@ class SessionCoordinator:
             assert isinstance(self.time_manager, _SessionTime)
             self.time_manager.stand_at(self.time_manager.next_trading_day(day))
 
+    def _load_session_data(self) -> None:
+        """Validate the configured symbols, and load those that passed."""
+        self._phase = "validating"
+        symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
+        self._phase = "loading"
+        self._load_symbols_full(symbols)
+
     def _load_symbols_full(self, symbols: list[str]) -> None:
         """Step 3 of symbols that passed Step 0: register, load, mark as loaded."""
         results = [self.results[symbol] for symbol in symbols]
         for result in results:
-            assert result.base_interval is not None
-            self.root.register_symbol_data(
-                self._loader.make_record(
-                    result.symbol,
-                    result.base_interval,
-                    result.derived_intervals,
-                    "config",
-                    meets_session_config_requirements=True,
-                )
-            )
-        date = self.root.current_session_date
-        assert date is not None
-        fetched_all = self._loader.fetch(results, self._tell_progress)
+            self._register_single_symbol(result.symbol)
+        window = self.root.window
+        assert window is not None
+        fetched_all = self._loader.fetch(results, window, self._tell_progress)
         for done, (symbol, fetched) in enumerate(fetched_all, 1):
             rec = self.root.get_symbol_data(symbol)
             if isinstance(fetched, Exception):
                 self.root.remove_symbol(symbol)
-                leave_out(self.results[symbol], date, f"its data cannot be read: {fetched}")
+                reason = f"its data cannot be read: {described(fetched)}"
+                leave_out(self.results[symbol], window.date, reason)
             elif rec is not None:
                 # It may be removed by another thread at any moment.
                 with suppress(RecordDetached):
-                    self._loader.put(rec, fetched)
-                    rec.is_loaded = True
+                    with self.root.lock:
+                        self._loader.put(rec, fetched)
+                        rec.is_loaded = True
                     self._tell_loaded(rec)
             self._tell_progress("bars", done, len(results))
         require_any(self.results)
+
+    def _register_single_symbol(
+        self,
+        symbol: str,
+        meets_session_config_requirements: bool = True,
+        added_by: AddedBy = "config",
+        auto_provisioned: bool = False,
+    ) -> SymbolSessionData:
+        result = self.results[symbol]
+        assert result.base_interval is not None
+        return self.root.register_symbol_data(
+            self._loader.make_record(
+                symbol,
+                result.base_interval,
+                result.derived_intervals,
+                added_by,
+                meets_session_config_requirements=meets_session_config_requirements,
+                auto_provisioned=auto_provisioned,
+                added_at=None if added_by == "config" else to_datetime(self.root.now_ns),
+            )
+        )
 
     def _tell_loaded(self, rec: SymbolSessionData) -> None:
         for callback in self._on_loaded:
@@ -508,38 +575,6 @@ class SessionCoordinator:
     def _tell_progress(self, what: str, done: int, total: int) -> None:
         for callback in self._on_progress:
             callback(what, done, total)
-
-    # What the specification names
-
-    def _check_data_source_for_symbol(self, symbol: str) -> str | None:
-        return self._validator.check_data_source(symbol)
-
-    def _check_available_intervals(self, symbol: str, source: str) -> list[str]:
-        return self._validator.check_intervals(symbol, source)
-
-    def _check_historical_data_availability(self, symbol: str) -> bool:
-        return self._validator.check_history(symbol, self._some_day())[0]
-
-    def _check_parquet_data(self, symbol: str, interval: str, date: Date) -> bool:
-        return self._validator.check_data(symbol, interval, date)
-
-    def _validate_interval_compatibility(self, required: list[str], available: list[str]) -> bool:
-        return self._validator.check_compatibility(required, available)
-
-    def _validate_symbol_for_loading(self, symbol: str) -> SymbolValidationResult:
-        return self._validator.validate(symbol, self._some_day())
-
-    def _validate_symbols_for_loading(self, symbols: list[str]) -> list[str]:
-        self._validator.validate_many(symbols, self._some_day(), self.results)
-        return [symbol for symbol in symbols if self.results[symbol].can_proceed]
-
-    def _validate_adhoc_bar(self, symbol: str, interval: str, bar: BarData) -> tuple[bool, str]:
-        return self._provisioning.validate_bar(symbol, interval, bar)
-
-    def _validate_adhoc_indicator(
-        self, symbol: str, indicator_config: Mapping[str, Any]
-    ) -> tuple[bool, str]:
-        return self._provisioning.validate_indicator(symbol, indicator_config)
 
     def _some_day(self) -> Date:
         return self.root.current_session_date or self.trading_days()[0]

@@ -86,7 +86,12 @@ class TradingDay:
         while session.take_turn(self):
             if pace is not None and not pace.wait():
                 continue
-            if not cursor.step():
+            session.is_stepping = True
+            try:
+                goes_on = cursor.step()
+            finally:
+                session.is_stepping = False
+            if not goes_on:
                 return
             if cursor.n_records:
                 arrived()
@@ -105,7 +110,11 @@ class TradingDay:
             return
         for ts_ns, records in self.slices():
             if on_slice is not None:
-                on_slice(ts_ns, records)
+                self._session.is_stepping = True
+                try:
+                    on_slice(ts_ns, records)
+                finally:
+                    self._session.is_stepping = False
 
     def _run_untold(self) -> bool:
         # With nobody to tell, symbol by symbol in stretches of time; the result is the same.
@@ -120,7 +129,9 @@ class TradingDay:
         return True
 
     def _require_current(self, call: str) -> None:
-        if not self._session.is_current(self) or self._session.root.window is not self.window:
+        root = self._session.root
+        is_over = root.window is not self.window or not root.session_active
+        if is_over or not self._session.is_current(self):
             raise SessionStateError(
                 f"{self.date}: {call}",
                 "past this day",

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from openbell.config import SessionConfig
     from openbell.sources import DataManager
 
-__all__ = ["History", "PastGaps", "check_adjustments", "fold_days", "load_days", "load_history"]
+__all__ = [
+    "History",
+    "PastGaps",
+    "add_days",
+    "check_adjustments",
+    "fold_days",
+    "load_days",
+    "load_history",
+]
 
 _N_SHOWN = 5
 
@@ -286,6 +294,28 @@ def load_days(
     return past.bars(symbol, name, days)
 
 
+def add_days(
+    rec: SymbolSessionData, interval: str, days: Mapping[Date, BarArray], data: DataManager
+) -> None:
+    """Put further days of an interval on a record; quality and gaps are then those of all of them.
+
+    Parameters
+    ----------
+    rec : SymbolSessionData
+    interval : str
+    days : mapping of datetime.date to numpy.ndarray
+        ``BAR_DTYPE``, whole sessions.
+    data : DataManager
+        Its clock tells the windows.
+    """
+    bars = dict(sorted({**rec.historical_bars.get(interval, {}), **days}.items()))
+    clock = data.time_manager
+    gaps = PastGaps(rec.symbol, interval, [(clock.session_window(d), b) for d, b in bars.items()])
+    quality = 100.0 * (gaps.n_expected - gaps.n_missing) / gaps.n_expected
+    history = History(rec.symbol, {interval: bars}, {interval: quality}, {interval: gaps})
+    history.apply(rec)
+
+
 def check_adjustments(
     histories: Mapping[str, History | Exception],
     symbols: Iterable[str],
@@ -438,4 +468,6 @@ def _warn_of_none(symbol: str, name: str, reason: str) -> None:
 
 
 def _listed(missing: Mapping[Date, str]) -> str:
-    return "; ".join(f"{day}: {reason}" for day, reason in missing.items())
+    shown = [f"{day}: {reason}" for day, reason in list(missing.items())[:_N_SHOWN]]
+    n_more = len(missing) - len(shown)
+    return "; ".join(shown) + (f"; and {n_more} more" if n_more else "")

@@ -6,20 +6,23 @@ cannot be loaded leaves nothing behind, and one that was there stays as it was.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from openbell.errors import IntervalError, SchemaError
+from openbell.errors import DataSourceError, IntervalError, SchemaError
+from openbell.events import as_events
+from openbell.intervals import interval as parse_interval
 from openbell.lifecycle.history import History, check_adjustments, load_history
 from openbell.lifecycle.past_days import fold_days, read_each
 from openbell.lifecycle.streams import history_base
 from openbell.lifecycle.validation import SymbolValidationResult
-from openbell.schema import BarArray, as_bars
+from openbell.schema import QUOTE_DTYPE, BarArray, as_bars
 from openbell.symbol import AddedBy, SymbolSessionData
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from openbell.sources import DataManager
 
 __all__ = ["Fetched", "SymbolLoader"]
+
+PastSessions = list[tuple["SessionWindow", BarArray]]
+
+_log = logging.getLogger("openbell.lifecycle")
 
 ProgressCallback = Callable[[str, int, int], object]
 
@@ -45,17 +52,20 @@ class Fetched:
     derived_intervals : sequence of str
     bars : numpy.ndarray
         The day's base bars, dtype ``BAR_DTYPE``.
-    quotes : numpy.ndarray
-        The day's quotes, dtype ``QUOTE_DTYPE``; empty where the source has none.
     history : History
+    quotes : numpy.ndarray or Exception
+        The day's quotes, dtype ``QUOTE_DTYPE``, empty where the source has none; or why they
+        cannot be read.
     """
 
     symbol: str
     base_interval: str
     derived_intervals: Sequence[str]
     bars: BarArray
-    quotes: npt.NDArray[np.void]
     history: History
+    quotes: npt.NDArray[np.void] | Exception = field(
+        default_factory=lambda: np.empty(0, QUOTE_DTYPE)
+    )
 
 
 class SymbolLoader:
@@ -85,6 +95,7 @@ class SymbolLoader:
     def fetch(
         self,
         results: Sequence[SymbolValidationResult],
+        window: SessionWindow,
         on_progress: ProgressCallback | None = None,
     ) -> Iterator[tuple[str, Fetched | Exception]]:
         """Read all that the config asks for of symbols that passed Step 0.
@@ -94,6 +105,8 @@ class SymbolLoader:
         Parameters
         ----------
         results : sequence of SymbolValidationResult
+        window : SessionWindow
+            The day's.
         on_progress : callable, optional
             ``on_progress(what, done, total)`` while history is read.
 
@@ -102,8 +115,6 @@ class SymbolLoader:
         (str, Fetched or Exception)
             Each symbol once; the exception says why it cannot be loaded.
         """
-        window = self._root.window
-        assert window is not None
         symbols = [result.symbol for result in results]
         told = None if on_progress is None else _telling(on_progress, "history")
         histories = load_history(symbols, window.date, self._config, self._data, on_progress=told)
@@ -113,25 +124,30 @@ class SymbolLoader:
             by_base[result.base_interval][result.symbol] = result
         for base, members in by_base.items():
             check_adjustments(histories, list(members), base, window, self._data)
-            for symbol, bars in self.fetch_bars(list(members), base):
+            for symbol, bars in self.fetch_bars(list(members), base, window):
                 history = histories[symbol]
                 if isinstance(history, Exception) or isinstance(bars, Exception):
                     yield symbol, history if isinstance(history, Exception) else bars  # type: ignore[misc]
                     continue
-                try:
-                    quotes = self._data.load_quotes(symbol, window)
-                except Exception as error:
-                    yield symbol, error
+                if not len(bars):
+                    name = members[symbol].data_source or ""
+                    reason = f"no {base} bars of {symbol} within the session's hours"
+                    yield symbol, DataSourceError(name, reason)
                     continue
                 derived = members[symbol].derived_intervals
-                yield symbol, Fetched(symbol, base, derived, bars, quotes, history)
+                fetched = Fetched(symbol, base, derived, bars, history)
+                try:
+                    quotes = self._data.load_quotes(symbol, window)
+                    fetched.quotes = as_events(quotes, QUOTE_DTYPE, "quotes")
+                except Exception as error:
+                    # They are not what the config asks for; the record tells of it.
+                    fetched.quotes = error
+                yield symbol, fetched
 
     def fetch_bars(
-        self, symbols: Sequence[str], base: str
+        self, symbols: Sequence[str], base: str, window: SessionWindow
     ) -> Iterator[tuple[str, BarArray | Exception]]:
-        """Read the day's bars of many symbols; of one that cannot be read, why."""
-        window = self._root.window
-        assert window is not None
+        """Read a day's bars of many symbols; of one that cannot be read, why."""
         for symbol, bars in read_each(symbols, base, window, self._data):
             try:
                 yield symbol, bars if isinstance(bars, Exception) else as_bars(bars)
@@ -157,39 +173,71 @@ class SymbolLoader:
         Bars that have ended by now are merged with those that are there, the newest received
         winning; the others wait for the replay.
         """
+        self.rebase(rec, fetched.base_interval, fetched.derived_intervals)
         fetched.history.apply(rec)
         self.put_bars(rec, fetched.bars)
-        if len(fetched.quotes):
+        if isinstance(fetched.quotes, Exception):
+            rec.note_error("quotes", fetched.quotes)
+        elif len(fetched.quotes):
             rec.preload_quotes(fetched.quotes)
+        # Of one interval, all indicators look at the same arrays.
+        past: dict[str, PastSessions] = {}
         for indicator in self._config.indicators:
-            self.add_indicator(rec, indicator)
+            self.add_indicator(rec, indicator, past)
+
+    def rebase(self, rec: SymbolSessionData, base: str, derived: Iterable[str]) -> None:
+        """Make what arrives, and what is folded from it, what was asked for; bars held stay."""
+        wanted = set(derived)
+        if rec.base_interval == base and wanted <= set(rec.derived_intervals):
+            return
+        if rec.base_interval != base:
+            rec.core.drop_waiting()
+        before = {*rec.derived_intervals, rec.base_interval}
+        rec.set_intervals(base, wanted)
+        left = [name for name in before - {base} if not rec.bars[name].derived]
+        if left:
+            _log.warning(
+                "%s: %s bars arrive from now on; its series of %s takes none but adhoc ones",
+                rec.symbol, base, ", ".join(sorted(left, key=parse_interval)),
+            )  # fmt: skip
 
     def put_bars(self, rec: SymbolSessionData, bars: BarArray) -> None:
         """Put the day's base bars on a record."""
         if rec.last_update_ns is None:
-            rec.preload(bars, adopt=True)
+            n_taken = rec.preload(bars, adopt=True)
         else:
             n_ended = int(np.searchsorted(self._ends_of(rec, bars), self._root.now_ns, "right"))
-            rec.append_block(bars[:n_ended])
-            rec.preload(bars[n_ended:])
+            n_taken = rec.append_block(bars[:n_ended]) + rec.preload(bars[n_ended:])
+        if n_taken < len(bars):
+            reasons = ", ".join(f"{n} {reason}" for reason, n in rec.rejected.items())
+            _log.warning(
+                "%s: %d of %d %s bars are refused: %s",
+                rec.symbol, len(bars) - n_taken, len(bars), rec.base_interval, reasons,
+            )  # fmt: skip
         self._root.set_stream_active(rec.symbol, "bars")
 
-    def add_indicator(self, rec: SymbolSessionData, config: IndicatorConfig) -> None:
-        """Give a record an indicator, seeded from the history it has.
+    def add_indicator(
+        self,
+        rec: SymbolSessionData,
+        config: IndicatorConfig,
+        past: dict[str, PastSessions] | None = None,
+    ) -> None:
+        """Give a record an indicator, seeded from the history it has, or from that of `past`.
 
-        One that cannot be made is noted in the record's ``errors``, unless the session is strict.
+        One that cannot be made is noted in the record's ``errors``; a strict session ends.
         """
         try:
-            self._processor.add_indicator(rec, config, self.past_sessions(rec, config.interval))
+            past = {} if past is None else past
+            if config.interval not in past:
+                past[config.interval] = self.past_sessions(rec, config.interval)
+            self._processor.add_indicator(rec, config, past[config.interval])
         except Exception as error:
+            rec.note_error(f"indicator {config.name}", error)
             if self._config.session.strict:
                 raise
-            rec.note_error(f"indicator {config.name}", error)
 
-    def past_sessions(
-        self, rec: SymbolSessionData, interval: str
-    ) -> list[tuple[SessionWindow, BarArray]]:
-        """The sessions of an interval that a record has history of, oldest first.
+    def past_sessions(self, rec: SymbolSessionData, interval: str) -> PastSessions:
+        """The past sessions of an interval that a record has history of, oldest first.
 
         Folded from the longest interval it has that divides it, when it lacks the interval.
         """

@@ -245,9 +245,10 @@ def sift(bars: BarArray, grid: Grid) -> tuple[BarArray, Counter[str]]:
 
 def described(error: Exception) -> str:
     """Return an error's text, with its kind where that says more than the text."""
-    if isinstance(error, OpenbellError | OSError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    text = str(error)
+    if text and isinstance(error, OpenbellError | OSError):
+        return text
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _slots_of(ts: Int64Array, grid: Grid) -> tuple[npt.NDArray[np.bool_], Int64Array]:

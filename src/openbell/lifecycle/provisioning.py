@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +25,9 @@ from openbell.errors import (
     RecordDetached,
 )
 from openbell.intervals import interval as parse_interval
-from openbell.lifecycle.history import load_days
+from openbell.lifecycle.history import add_days, load_days
 from openbell.lifecycle.loading import Fetched, SymbolLoader
+from openbell.lifecycle.past_days import described
 from openbell.lifecycle.streams import history_base
 from openbell.lifecycle.validation import SymbolValidationResult, SymbolValidator, leave_out
 from openbell.processing.indicators import check_indicator, history_days
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import date as Date
 
     from openbell._native.replay import ReplayCursor
+    from openbell.clock.window import SessionWindow
     from openbell.session import SessionData
     from openbell.sources import DataManager
 
@@ -144,6 +146,8 @@ class Provisioning:
         """Check an adhoc bar: is the symbol there, is the interval held, is there data today."""
         try:
             item = parse_interval(interval)
+            if not isinstance(bar, BarData):
+                return False, f"it is {type(bar).__name__}, not BarData"
             if bar.symbol and bar.symbol != symbol:
                 return False, f"it is a bar of {bar.symbol}"
             if symbol in self._root:
@@ -213,21 +217,27 @@ class Provisioning:
         return day
 
     def _validate_interval(self, symbol: str, interval: str) -> tuple[bool, str]:
+        day = self._root.current_session_date
+        if day is None:
+            return False, "no trading day is running"
         source = self._validator.check_data_source(symbol)
         if source is None:
             return False, "no source has this symbol"
         held = self._validator.check_intervals(symbol, source)
         if not self._validator.check_compatibility([interval], held):
             return False, f"{source} holds {', '.join(held)}, which do not give {interval}"
-        day = self._root.current_session_date
         base = history_base(interval, held)
-        if day is None or not self._validator.check_data(symbol, base, day):
+        if not self._validator.check_data(symbol, base, day):
             return False, f"{source} has no {base} bars of {day}"
         return True, ""
 
     def _check_indicator(self, symbol: str, config: IndicatorConfig) -> None:
         check_indicator(config)
         interval = parse_interval(config.interval)
+        if interval.is_daily and interval.name != "1d":
+            raise IntervalError(
+                interval.name, "spans several sessions; an interval of one is needed"
+            )
         rec = self._root.get_symbol_data(symbol)
         if rec is None:
             ok, reason = self._validate_interval(symbol, interval.name)
@@ -256,43 +266,59 @@ class Provisioning:
 
     # Loading, in the thread that replays
 
-    def serve(self, cursor: ReplayCursor) -> None:
+    def serve(self, cursor: ReplayCursor, window: SessionWindow) -> None:
         """Load what waits, in the order it was asked for. What fails is that symbol's reason."""
-        while True:
+        while self._root.window is window:
             with self._lock:
                 if not self._requests:
                     return
                 request = self._requests[0]
+            loaded: SymbolSessionData | None = None
             try:
                 # Any thread may take the record out of the root at any moment.
                 with suppress(RecordDetached):
                     if request.indicator is not None:
-                        self._load_indicator(request, request.indicator, cursor)
+                        self._load_indicator(request, request.indicator, cursor, window)
                     else:
-                        self._load_symbol(request, cursor)
+                        loaded = self._load_symbol(request, cursor, window)
             finally:
                 with self._lock:
                     self._requests = [r for r in self._requests if r is not request]
+            if loaded is not None:
+                self._on_loaded(loaded)
 
-    def _load_symbol(self, request: _Request, cursor: ReplayCursor) -> None:
-        result, window = request.result, self._root.window
+    def _is_wanted(self, request: _Request, window: SessionWindow) -> bool:
+        # It may have been taken back, or the day have ended, while it was read.
+        return request in self._requests and self._root.window is window
+
+    def _load_symbol(
+        self, request: _Request, cursor: ReplayCursor, window: SessionWindow
+    ) -> SymbolSessionData | None:
+        result = request.result
         assert result is not None
-        assert window is not None
-        ((_, fetched),) = self._loader.fetch([result])
+        ((_, fetched),) = self._loader.fetch([result], window)
         if isinstance(fetched, Exception):
-            leave_out(result, window.date, f"its data cannot be read: {fetched}")
-            return
+            leave_out(result, window.date, f"its data cannot be read: {described(fetched)}")
+            return None
         with self._lock, self._root.lock:
-            # It may have been removed while it was read.
-            if request not in self._requests:
-                return
+            if not self._is_wanted(request, window):
+                return None
             rec = self._root.get_symbol_data(request.symbol)
             if rec is None:
-                self._load_anew(request, fetched, cursor)
-            elif not rec.meets_session_config_requirements:
+                rec = self._load_anew(request, fetched, cursor)
+            elif rec.meets_session_config_requirements:
+                return None
+            elif any(series.n_evicted for series in rec.bars.values()):
+                leave_out(result, window.date, "its adhoc record has let go of bars already")
+                return None
+            else:
                 self._upgrade(rec, request, fetched, cursor)
+            rec.is_loaded = True
+            return rec
 
-    def _load_anew(self, request: _Request, fetched: Fetched, cursor: ReplayCursor) -> None:
+    def _load_anew(
+        self, request: _Request, fetched: Fetched, cursor: ReplayCursor
+    ) -> SymbolSessionData:
         rec = self._loader.make_record(
             request.symbol,
             fetched.base_interval,
@@ -302,9 +328,13 @@ class Provisioning:
             added_at=to_datetime(request.asked_ns),
         )
         self._root.register_symbol_data(rec)
-        self._loader.put(rec, fetched)
+        try:
+            self._loader.put(rec, fetched)
+        except BaseException:
+            self._root.remove_symbol(rec.symbol)
+            raise
         cursor.add(rec)
-        self._finish(rec)
+        return rec
 
     def _upgrade(
         self,
@@ -313,72 +343,58 @@ class Provisioning:
         fetched: Fetched,
         cursor: ReplayCursor,
     ) -> None:
-        assert request.result is not None
-        assert self._root.window is not None
-        if any(series.n_evicted for series in rec.bars.values()):
-            day = self._root.window.date
-            leave_out(request.result, day, "its adhoc record has let go of bars already")
-            return
-        self._rebase(rec, fetched.base_interval, fetched.derived_intervals)
         self._loader.put(rec, fetched)
         cursor.add(rec)
         rec.added_by = request.added_by
         rec.added_at = rec.added_at or to_datetime(request.asked_ns)
         rec.upgraded_from_adhoc = rec.auto_provisioned
         rec.meets_session_config_requirements = True
-        self._finish(rec)
-
-    def _rebase(self, rec: SymbolSessionData, base: str, derived: Iterable[str]) -> None:
-        if rec.base_interval != base:
-            rec.core.drop_waiting()
-        before = set(rec.derived_intervals) | {rec.base_interval}
-        rec.set_intervals(base, derived)
-        left = [name for name in before - {base} if not rec.bars[name].derived]
-        if left:
-            _log.warning(
-                "%s: %s bars arrive from now on; its series of %s takes none but adhoc ones",
-                rec.symbol, base, ", ".join(sorted(left, key=parse_interval)),
-            )  # fmt: skip
-
-    def _finish(self, rec: SymbolSessionData) -> None:
-        rec.is_loaded = True
-        self._on_loaded(rec)
 
     def _load_indicator(
-        self, request: _Request, config: IndicatorConfig, cursor: ReplayCursor
+        self,
+        request: _Request,
+        config: IndicatorConfig,
+        cursor: ReplayCursor,
+        window: SessionWindow,
     ) -> None:
         symbol = request.symbol
         try:
             rec = self._root.get_symbol_data(symbol)
-            past = self._fetch_past(symbol, rec, config)
-            stream = self._fetch_stream(symbol, rec, config)
-            with self._root.lock:
+            past = self._fetch_past(symbol, rec, config, window)
+            stream = self._fetch_stream(symbol, rec, config, window)
+            with self._lock, self._root.lock:
+                if not self._is_wanted(request, window):
+                    return
+                rec = self._root.get_symbol_data(symbol)
                 if stream is not None:
-                    rec = self._stream(request, config, *stream, cursor)
-                assert rec is not None
+                    rec = self._stream(request, rec, config, *stream, cursor)
+                if rec is None:
+                    return
                 if config.interval not in rec.bars:
                     derived = [*rec.derived_intervals, config.interval]
                     rec.set_intervals(rec.base_interval, derived)
-                held = rec.historical_bars
-                merged = dict(sorted({**held.get(config.interval, {}), **past}.items()))
-                if merged:
-                    rec.historical_bars = held | {config.interval: merged}
+                if past:
+                    add_days(rec, config.interval, past, self._data)
                 self._loader.add_indicator(rec, config)
         except RecordDetached:
             raise
         except Exception as error:
             if self._is_strict:
                 raise
-            _log.warning("%s: indicator %s: %s", symbol, config.name, error)
+            _log.warning("%s: indicator %s: %s", symbol, config.name, described(error))
 
     def _fetch_stream(
-        self, symbol: str, rec: SymbolSessionData | None, config: IndicatorConfig
+        self,
+        symbol: str,
+        rec: SymbolSessionData | None,
+        config: IndicatorConfig,
+        window: SessionWindow,
     ) -> tuple[str, BarArray] | None:
         # None for a record that has its bars already, or that no source has bars of.
         if rec is not None and not self._can_stream(rec, config.interval):
             return None
         base = history_base(config.interval, self._data.available_intervals(symbol))
-        ((_, bars),) = self._loader.fetch_bars([symbol], base)
+        ((_, bars),) = self._loader.fetch_bars([symbol], base, window)
         if isinstance(bars, Exception):
             raise bars
         return base, bars
@@ -393,33 +409,38 @@ class Provisioning:
     def _stream(
         self,
         request: _Request,
+        rec: SymbolSessionData | None,
         config: IndicatorConfig,
         base: str,
         bars: BarArray,
         cursor: ReplayCursor,
     ) -> SymbolSessionData:
-        rec = self._root.get_symbol_data(request.symbol)
+        derived = {config.interval} - {base}
         if rec is None:
             rec = self._root.register_symbol_data(
                 self._loader.make_record(
                     request.symbol,
                     base,
-                    [config.interval] if base != config.interval else [],
+                    sorted(derived),
                     "adhoc",
                     auto_provisioned=True,
                     added_at=to_datetime(request.asked_ns),
                 )
             )
-        self._rebase(rec, base, {*rec.derived_intervals, config.interval} - {base})
+        elif self._root.is_stream_active(rec.symbol, "bars"):
+            return rec
+        self._loader.rebase(rec, base, {*rec.derived_intervals, *derived} - {base})
         self._loader.put_bars(rec, bars)
         cursor.add(rec)
         return rec
 
     def _fetch_past(
-        self, symbol: str, rec: SymbolSessionData | None, config: IndicatorConfig
+        self,
+        symbol: str,
+        rec: SymbolSessionData | None,
+        config: IndicatorConfig,
+        window: SessionWindow,
     ) -> dict[Date, BarArray]:
-        window = self._root.window
-        assert window is not None
         n_days = history_days(config, window.grid(config.interval).n_slots)
         days = self._data.time_manager.trailing_days(window.date, n_days)
         held = {} if rec is None else rec.historical_bars.get(config.interval, {})
@@ -439,10 +460,13 @@ def as_indicator(config: Mapping[str, Any] | IndicatorConfig) -> IndicatorConfig
         When a key is unknown, missing, or of the wrong type.
     """
     if isinstance(config, IndicatorConfig):
-        return config
-    try:
-        item = msgspec.convert(dict(config), IndicatorConfig)
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
-        raise ArgumentError("indicator_config", config, f"an indicator's table: {error}") from None
+        item = config
+    else:
+        try:
+            item = msgspec.convert(dict(config), IndicatorConfig)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                "indicator_config", config, f"an indicator's table: {error}"
+            ) from None
     name = parse_interval(item.interval).name
     return item if name == item.interval else msgspec.structs.replace(item, interval=name)

@@ -8,7 +8,7 @@ from openbell.processing.indicators import (
     make_indicator,
     n_history,
 )
-from openbell.processing.processor import CloseCallback, DataProcessor
+from openbell.processing.processor import CloseCallback, DataProcessor, require_callable
 
 __all__ = [
     "CloseCallback",
@@ -19,4 +19,5 @@ __all__ = [
     "history_days",
     "make_indicator",
     "n_history",
+    "require_callable",
 ]

@@ -21,8 +21,9 @@ class Indicator(Protocol):
 
     Named ``package.module:Name`` in the configuration, where ``Name`` is called with the
     parameters as keywords and returns an object with the following. One object serves one
-    series of one record for one day. An attribute ``n_history`` says how many bars of past
-    sessions it wants before the first of today; without it none.
+    series of one record for one day. It is seeded from the history its record has; where one
+    is asked for while a day runs, so many bars of past sessions are loaded for it as its
+    attribute ``n_history`` says, without that none.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class CustomIndicator:
 
     def __init__(self, made: Indicator, history: Sequence[BarArray] = ()) -> None:
         self._made = made
-        self._past = b"".join(bars.tobytes() for bars in history)
+        self._past = tuple(history)
         self.update = made.update
 
     def value_at(self, n_ended: int) -> Any:
@@ -88,8 +89,9 @@ class CustomIndicator:
 
     def reset(self, bars: BarArray, n_evicted: int = 0) -> None:
         """Reset the object with history and these bars; without history where bars are gone."""
-        past = b"" if n_evicted else self._past
-        self._made.reset(np.frombuffer(past + bars.tobytes(), dtype=BAR_DTYPE))
+        parts = (bars,) if n_evicted else (*self._past, bars)
+        joined = b"".join(one.tobytes() for one in parts)
+        self._made.reset(np.frombuffer(joined, dtype=BAR_DTYPE))
 
 
 def make_custom(type: str, parameters: Mapping[str, Any]) -> Indicator:

@@ -25,7 +25,7 @@ from openbell.intervals import interval
 from openbell.processing.custom import CustomIndicator, make_custom, n_history_of
 from openbell.processing.session_indicators import SESSION_TYPES, History, check_parameters
 from openbell.processing.talib_functions import TalibIndicator, find_function
-from openbell.schema import BAR_DTYPE, BAR_FIELDS, BarArray, as_bars, to_datetime
+from openbell.schema import BAR_FIELDS, BarArray, as_bars, to_datetime
 from openbell.symbol import SymbolSessionData
 
 __all__ = [
@@ -114,7 +114,7 @@ class IndicatorData:
     ) -> None:
         self.name = config.name
         self.type = config.type
-        self.interval = config.interval
+        self.interval = series.interval
         self.parameters: dict[str, Any] = dict(config.parameters)
         self.is_eager = isinstance(calculation, CustomIndicator)
         # The record holds this: two that hold each other would keep the day's memory.
@@ -161,7 +161,7 @@ class IndicatorData:
 
     @property
     def revision(self) -> int:
-        """How often it was built anew because bars taken in had changed."""
+        """How often it was built anew because bars of its series had changed."""
         with self._lock:
             self.settle()
             return self._revision
@@ -216,7 +216,7 @@ class IndicatorData:
             n_steps = MOST_STEPS + (self._n_past + n) // BARS_PER_STEP
             is_anew = seen is None or is_changed or n_unseen > n_steps
             bar = self._series.last if n_unseen == 1 and not is_anew else None
-            rows = None if bar is not None else self._copy(mark[2] if is_anew else n_unseen)
+            rows = None if bar is not None else self._series.copy(mark[2] if is_anew else n_unseen)
             again = self._look()
             if again == mark:
                 break
@@ -225,10 +225,6 @@ class IndicatorData:
         self._mark = mark
         if not self._is_broken or is_changed:
             self._take(mark, is_anew, bar, rows)
-
-    def _copy(self, n: int) -> BarArray:
-        # Unlike ndarray.copy, this does not let other threads run in the middle.
-        return np.frombuffer(self._series.window(n).tobytes(), dtype=BAR_DTYPE)
 
     def _take(self, mark: _Mark, is_anew: bool, bar: BarData | None, rows: BarArray | None) -> None:
         calculation = self._calculation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openbell._native.closings import Closings
 from openbell._native.values import BarData
-from openbell.errors import SessionStateError
+from openbell.errors import ArgumentError, SessionStateError
 from openbell.intervals import interval as parse_interval
 from openbell.processing.indicators import IndicatorData, make_indicator
 from openbell.schema import BarArray
@@ -27,6 +27,12 @@ CloseCallback = Callable[[SymbolSessionData, BarData], Any]
 _END_OF_TIME_NS = (1 << 63) - 2
 
 
+def require_callable(callback: object) -> None:
+    """Raise ArgumentError for what cannot be called."""
+    if not callable(callback):
+        raise ArgumentError("callback", callback, "a function, or another thing that can be called")
+
+
 class DataProcessor:
     """Wakes subscribers when bars close, and keeps a user's own indicators up to date.
 
@@ -43,8 +49,8 @@ class DataProcessor:
     ----------
     root : SessionData
     strict : bool
-        Whether an exception in a callback or an indicator propagates. Otherwise it is recorded
-        in the ``errors`` of the record concerned, and the others go on.
+        Whether an exception in a callback or an indicator propagates. It is recorded in the
+        ``errors`` of the record concerned either way; otherwise the others go on.
 
     Examples
     --------
@@ -92,16 +98,14 @@ class DataProcessor:
         ------
         IntervalError
             When the interval is unknown.
+        ArgumentError
+            When the callback cannot be called.
         """
         name = parse_interval(interval).name
+        require_callable(callback)
         self._on_close.append((name, callback, corrections))
         if self._closings is not None and self._window is self.root.window:
             self._closings.on_close(name, callback, corrections)
-
-    @property
-    def has_subscribers(self) -> bool:
-        """Whether anybody asked to be woken."""
-        return bool(self._on_close)
 
     def add_indicator(
         self,
@@ -155,7 +159,7 @@ class DataProcessor:
         self._cursor = cursor
         self._closings = Closings(self.root.core, skips) if cursor is None else cursor.closings
         self._closings.by_data = cursor is None
-        self._closings.on_error = None if self.strict else self._note_error
+        self._closings.on_error = self._note_error
         self._window = self.root.window
         self._n_changes = -1
         for name, callback, corrections in self._on_close:
@@ -198,6 +202,8 @@ class DataProcessor:
     ) -> None:
         name = getattr(callback, "__qualname__", type(callback).__qualname__)
         record.note_error(f"on_close {interval} {name}", error)
+        if self.strict:
+            raise error
 
     def __repr__(self) -> str:
         return f"<DataProcessor of {self.root!r}: {len(self._on_close)} subscribers>"

@@ -70,10 +70,7 @@ class TalibIndicator:
         self._parameters = dict(function.parameters)
         self._open: Any = getattr(stream, function.name)
         self._too_short: type[Exception] = InsufficientHistory
-        self._past = [
-            np.concatenate([np.empty(0), *(bars[field] for bars in history)])
-            for field in function.fields
-        ]
+        self._past = tuple(history)
         self._inputs_of: Any = attrgetter(*function.fields)
         self._has_one_input = len(function.fields) == 1
         self._stream: Any = None
@@ -85,10 +82,10 @@ class TalibIndicator:
 
         Where the session has let go of bars, history does not join what is left: it is left out.
         """
-        inputs = [bars[field] for field in self._function.fields]
-        if not n_evicted:
-            inputs = [np.concatenate(both) for both in zip(self._past, inputs, strict=True)]
-        self._start(inputs)
+        parts = (bars,) if n_evicted else (*self._past, bars)
+        self._start(
+            [np.concatenate([one[field] for one in parts]) for field in self._function.fields]
+        )
 
     def update(self, bar: BarData) -> None:
         """Take one more bar in."""

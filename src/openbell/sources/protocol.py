@@ -16,8 +16,8 @@ __all__ = ["DataSource"]
 class DataSource(Protocol):
     """Bars, quotes and trades of past sessions, asked for by symbol.
 
-    Every array returned belongs to the caller, is contiguous and ascends by timestamp. A
-    source does not judge prices; the record that takes the bars does.
+    Every array returned is the caller's alone, contiguous, and ascends by timestamp; it may be
+    read-only. A source does not judge prices; the record that takes the bars does.
 
     A source that knows how its bars were adjusted may also have
     ``adjustment(symbol, interval, date) -> str | None``.
