@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import openbell as ob
-from benchmarks.data import make_bars, make_window
+from benchmarks.data import N_DAY, make_bars, make_window
 from benchmarks.harness import Beside
 from openbell.config import IndicatorConfig
 from openbell.schema import NS_PER_SECOND
@@ -34,14 +34,16 @@ def minutes_of(window: ob.SessionWindow, seed: int) -> Any:
     return bars
 
 
-def write_dataset(folder: Path, n_symbols: int, n_seconds: int) -> list[str]:
+def write_dataset(
+    folder: Path, n_symbols: int, n_seconds: int, *, n_past: int = N_PAST
+) -> list[str]:
     """Seconds of one day, and minutes of it and the days before."""
     clock, today = ob.TimeManager("XNYS"), make_window().date
     names = [f"S{k:05}" for k in range(n_symbols)]
     writer = DatasetWriter(folder, calendar="XNYS", timezone=clock.timezone)
     seconds = make_bars(n_seconds)
     writer.write(today, dict.fromkeys(names, seconds), interval="1s")
-    for k, day in enumerate([*clock.trailing_days(today, N_PAST), today]):
+    for k, day in enumerate([*clock.trailing_days(today, n_past), today]):
         bars = minutes_of(clock.session_window(day), k)
         writer.write(day, dict.fromkeys(names, bars), interval="1m")
     return names
@@ -85,6 +87,37 @@ def bench_step_0(beside: Beside, tmp_path: Path) -> None:
         goal_of="value",
         rounds=7,
     )
+
+
+def bench_joining_symbol(beside: Beside, tmp_path: Path) -> None:
+    names = write_dataset(tmp_path, 80, N_DAY, n_past=20)
+    session = open_over(
+        tmp_path, names[:20], historical=[{"trailing_days": 20, "intervals": ["1m"]}]
+    )
+    day = next(iter(session.days()))
+    slices = day.slices()
+    for _ in range(5400):
+        next(slices)
+    left = iter(names[20:])
+
+    def join() -> None:
+        session.add_symbol(next(left))
+        next(slices)
+
+    beside.times(
+        "a symbol joins at 11:00: 20 days of 1m, the day's 1s, 5,400 of them caught up with",
+        "a slice that nobody joins",
+        join,
+        lambda: next(slices),
+        unit="ms",
+        goal=15.0,
+        goal_of="value",
+        rounds=51,
+    )
+    joined = [record for record in session.root if record.added_by == "strategy"]
+    assert len(joined) >= 10
+    assert all(len(record.bars["1m"]) >= 90 for record in joined)
+    assert all(len(record.historical_bars["1m"]) == 20 for record in joined)
 
 
 def bench_add_symbol(beside: Beside, tmp_path: Path) -> None:

@@ -139,27 +139,3 @@ def bench_step_3(beside: Beside, tmp_path: Path) -> None:
         rounds=7,
         note=lambda t: f"{1e-6 / t:.0f} M bars/s",
     )
-
-
-def bench_history_of_one_symbol(beside: Beside, tmp_path: Path) -> None:
-    clock = ob.TimeManager("XNYS")
-    days = clock.trailing_days(make_window().date, 20)
-    names = [f"S{k:05}" for k in range(100)]
-    paths = [write_day(tmp_path, clock.session_window(day), names, "1m") for day in days]
-    data = ob.DataManager([ParquetSource(tmp_path)], clock)
-    footers = {path: pq.read_metadata(path) for path in paths}
-    assert data.available_dates(names[0], "1m") == (days[0], days[-1])
-
-    def load() -> None:
-        assert len(data.load_historical_bars(names[50], "1m", days)) == len(days)
-
-    beside.times(
-        f"{len(days)} days of 1m of one symbol",
-        "decoding its row groups alone",
-        load,
-        lambda: [decode(path, footer, [50]) for path, footer in footers.items()],
-        unit="ms",
-        goal=15.0,
-        goal_of="value",
-        rounds=51,
-    )
