@@ -127,16 +127,6 @@ cdef class ReplayCursor:
             self.first = self.last = 0
             self.start_block_anew()
 
-    def release(self):
-        """Let go of every record: the day is over, and its memory is wanted."""
-        self.engines = []
-        self.held = set()
-        self.n_engines = 0
-        self.n_slices += 1
-        self.first = self.last = 0
-        self.start_block_anew()
-        self.closings.sync((), self.held)
-
     cdef void start_block_anew(self) noexcept:
         # The block under way knows nothing of who came, and too much of who left.
         self.tick = BLOCK_TICKS

@@ -63,6 +63,8 @@ REFUSALS: Final = (
 
 #: Who may have brought a symbol.
 ADDED_BY: Final = ("config", "strategy", "scanner", "adhoc")
+#: Keys of a dump's `historical` that no historical indicator may be named after.
+HISTORICAL_KEYS: Final = ("loaded", "data")
 
 BarArray = npt.NDArray[np.void]
 Int64Array = npt.NDArray[np.int64]

@@ -46,6 +46,10 @@ class SessionData:
         Whether exports show derived bars that lack base bars. What is stored stays the same.
     data_arrival_event : threading.Event
         Set when a bar, quote or trade came in through the root.
+    lock : threading.RLock
+        Held while records come and go, or their series change.
+    core : SessionCore
+        The clock and the memory, native.
 
     Notes
     -----
@@ -53,10 +57,9 @@ class SessionData:
     """
 
     def __init__(self) -> None:
-        #: The clock and the memory, native; all that a record refers to of its root.
+        # All that a record refers to of its root: no cycle keeps the memory.
         self.core = SessionCore()
         self._symbols: dict[str, SymbolSessionData] = {}
-        #: Held while records come and go, or their series change.
         self.lock = threading.RLock()
         self._active_streams: dict[tuple[str, str], bool] = {}
         self._session_active = False

@@ -167,9 +167,11 @@ class Race:
         if self.raised:
             raise self.raised[0]
 
-    def wait_for_readers(self, n: int) -> None:
-        """Until both have read so often."""
-        while min(self.n_read) < n and not self.over.is_set():
+    def wait_for_readers(self) -> None:
+        """Until both have read once more."""
+        # Those under way may have begun before: two more have seen what is there now.
+        wanted = [n + 2 for n in self.n_read]
+        while any(map(int.__lt__, self.n_read, wanted)) and not self.over.is_set():
             time.sleep(0)
 
     def _run_writer(self) -> None:
@@ -207,7 +209,8 @@ def test_data_read_by_threads_while_one_appends_ends_right(
     def write(race: Race) -> None:
         for k, row in enumerate(bars[:1490].tolist()):
             record.append(*row)
-            race.wait_for_readers(k // 20)
+            if k % 20 == 0:
+                race.wait_for_readers()
         bars["close"][700] = bars["low"][700]
         record.append(*bars[700].item())
         record.append_block(bars[1490:])
@@ -284,7 +287,8 @@ def test_data_corrected_while_threads_read_is_never_half_of_each() -> None:
             swapped = minutes(0, 99)
             swapped["volume"] = [k % 7, 7 - k % 7]
             record.append_block(swapped)
-            race.wait_for_readers(k // 20)
+            if k % 20 == 0:
+                race.wait_for_readers()
 
     def read() -> None:
         seen.add(indicator.value)

@@ -118,7 +118,9 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
     if indicators.row_count:
         console.print("\nindicators (UTC)")
         console.print(indicators)
-    past = {k: v for k, v in tree["historical"].items() if k not in ("loaded", "data")}
+    from openbell.schema import HISTORICAL_KEYS
+
+    past = {k: v for k, v in tree["historical"].items() if k not in HISTORICAL_KEYS}
     if past:
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in past.items())
         console.print(f"\nbefore the session: {shown}", highlight=False, markup=False)

@@ -24,6 +24,7 @@ from openbell.clock.manager import parse_hours
 from openbell.config.mistakes import NO_SECRETS, listed, refuse_secrets, translate, unique_keys
 from openbell.errors import ConfigError, IntervalError, TimeError
 from openbell.intervals import Interval, interval
+from openbell.schema import HISTORICAL_KEYS
 
 __all__ = [
     "DataConfig",
@@ -45,7 +46,6 @@ BarField = Literal["open", "high", "low", "close", "volume"]
 
 _LIVE_SOURCES: Final = ("alpaca", "schwab", "synthetic")
 _PERIOD: Final = re.compile(r"[1-9][0-9]{0,3}[dw]", re.ASCII)
-_RESERVED_HISTORICAL: Final = ("loaded", "data")
 _SECRET_IN_URI: Final = re.compile(r"://[^/]*@|[?&](access|secret)[^=&]*=", re.IGNORECASE)
 
 
@@ -355,7 +355,7 @@ def _check_history(config: SessionConfig) -> None:
             _check_symbols(f"historical[{n}].symbols", entry.symbols)
             _check_among(f"historical[{n}].symbols", entry.symbols, known, "session.symbols")
     for name, item in config.historical_indicators.items():
-        if name in _RESERVED_HISTORICAL:
+        if name in HISTORICAL_KEYS:
             key = f"historical_indicators.{name}"
             raise ConfigError(key, name, "another name; the JSON dump uses this one itself")
         if not _PERIOD.fullmatch(item.period):

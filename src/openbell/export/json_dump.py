@@ -26,7 +26,7 @@ from openbell.export.texts import (
     volume_or_none,
 )
 from openbell.intervals import interval
-from openbell.schema import BarArray, to_iso
+from openbell.schema import HISTORICAL_KEYS, BarArray, to_iso
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -43,7 +43,6 @@ __all__ = ["SCHEMA_VERSION", "session_to_dict", "symbol_to_dict", "write_session
 SCHEMA_VERSION: Final = 1
 
 _CAPTURE_TRIES: Final = 64
-_RESERVED_HISTORICAL: Final = frozenset(("loaded", "data"))
 
 
 def session_to_dict(
@@ -276,7 +275,7 @@ class _Exporter:
             data[name] = tree
         found: dict[str, Any] = {"loaded": bool(rec.historical_bars), "data": data}
         for name, value in rec.historical_indicators.items():
-            if name in _RESERVED_HISTORICAL:
+            if name in HISTORICAL_KEYS:
                 raise OpenbellError(
                     f"{rec.symbol}: a historical indicator is named {name!r}, which the dump "
                     f"uses itself; give it another name"

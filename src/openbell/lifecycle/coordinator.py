@@ -362,6 +362,10 @@ class SessionCoordinator(NamedChecks):
 
         Raises
         ------
+        SessionStateError
+            When the session is closed, or a slice of it is under way.
+        CalendarError
+            When there is no trading day between the dates.
         SessionValidationError
             When no symbol of a day can be loaded.
         """
@@ -507,10 +511,9 @@ class SessionCoordinator(NamedChecks):
         self._provisioning.clear()
         self.results = self._provisioning.results = {}
         self.root.clear()
+        # Whoever still holds the day does not hold its bars.
+        self.processor.sync()
         self.processor.end()
-        if self._cursor is not None:
-            # Whoever still holds the day does not hold its bars.
-            self._cursor.release()
         self._day = self._cursor = None
         if day is not None:
             assert isinstance(self.time_manager, _SessionTime)

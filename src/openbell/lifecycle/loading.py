@@ -22,6 +22,7 @@ from openbell.lifecycle.history import History, check_adjustments, load_history
 from openbell.lifecycle.past_days import fold_days, read_each
 from openbell.lifecycle.streams import history_base
 from openbell.lifecycle.validation import SymbolValidationResult
+from openbell.processing.session_indicators import PastSessions
 from openbell.schema import QUOTE_DTYPE, BarArray, as_bars
 from openbell.symbol import AddedBy, SymbolSessionData
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from openbell.sources import DataManager
 
 __all__ = ["Fetched", "SymbolLoader"]
-
-PastSessions = list[tuple["SessionWindow", BarArray]]
 
 _log = logging.getLogger("openbell.lifecycle")
 

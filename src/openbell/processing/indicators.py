@@ -23,7 +23,7 @@ from openbell.config import IndicatorConfig
 from openbell.errors import IndicatorError, IntervalError, SessionStateError
 from openbell.intervals import interval
 from openbell.processing.custom import CustomIndicator, make_custom, n_history_of
-from openbell.processing.session_indicators import SESSION_TYPES, History, check_parameters
+from openbell.processing.session_indicators import SESSION_TYPES, PastSessions, check_parameters
 from openbell.processing.talib_functions import TalibIndicator, find_function
 from openbell.schema import BAR_FIELDS, BarArray, as_bars, to_datetime
 from openbell.symbol import SymbolSessionData
@@ -108,7 +108,7 @@ class IndicatorData:
         grid: Grid,
         config: IndicatorConfig,
         calculation: Calculation,
-        history: History,
+        history: PastSessions,
         *,
         strict: bool,
     ) -> None:
@@ -267,7 +267,7 @@ class IndicatorData:
 def make_indicator(
     record: SymbolSessionData,
     config: IndicatorConfig,
-    history: History = (),
+    history: PastSessions = (),
     *,
     strict: bool = False,
 ) -> IndicatorData:
@@ -363,7 +363,7 @@ def history_days(config: IndicatorConfig, n_slots: int) -> int:
     return ceil(n_history(config) / n_slots)
 
 
-def _make_calculation(config: IndicatorConfig, grid: Grid, history: History) -> Calculation:
+def _make_calculation(config: IndicatorConfig, grid: Grid, history: PastSessions) -> Calculation:
     if config.type in SESSION_TYPES:
         parameters = check_parameters(config.type, config.parameters)
         return SESSION_TYPES[config.type](grid, history, **parameters)
@@ -393,7 +393,7 @@ def _end_of(grid: Grid, start_ns: int) -> int:
     return int(grid.ends_ns[slot]) if slot >= 0 else start_ns + grid.step_ns
 
 
-def _end_of_history(history: History, name: str) -> int | None:
+def _end_of_history(history: PastSessions, name: str) -> int | None:
     for window, bars in reversed(history):
         if len(bars):
             return _end_of(window.grid(name), int(bars["timestamp"][-1]))

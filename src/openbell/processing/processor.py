@@ -166,7 +166,7 @@ class DataProcessor:
             self._closings.on_close(name, callback, corrections)
 
     def end(self) -> None:
-        """Let go of the day that was taken up, and of its records."""
+        """Let go of the day that was taken up: before its root is cleared, or after."""
         self._cursor = self._closings = self._window = None
 
     def sync(self) -> None:

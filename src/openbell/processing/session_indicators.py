@@ -21,15 +21,15 @@ from openbell.schema import NS_PER_MINUTE, BarArray
 
 __all__ = [
     "SESSION_TYPES",
-    "History",
     "OpeningRange",
+    "PastSessions",
     "RelativeVolume",
     "Vwap",
     "check_parameters",
 ]
 
 #: Past sessions and their bars, oldest first.
-History: TypeAlias = Sequence[tuple[SessionWindow, BarArray]]
+PastSessions: TypeAlias = Sequence[tuple[SessionWindow, BarArray]]
 
 DEFAULTS: Final[dict[str, dict[str, int | float]]] = {
     "VWAP": {},
@@ -48,7 +48,7 @@ class Vwap:
     takes_history: ClassVar[bool] = False
     follows_clock: ClassVar[bool] = False
 
-    def __init__(self, grid: Grid, history: History) -> None:
+    def __init__(self, grid: Grid, history: PastSessions) -> None:
         self._turnover = self._volume = 0.0
 
     def value_at(self, n_ended: int) -> float | None:
@@ -78,7 +78,7 @@ class OpeningRange:
     takes_history: ClassVar[bool] = False
     follows_clock: ClassVar[bool] = True
 
-    def __init__(self, grid: Grid, history: History, minutes: float = 30) -> None:
+    def __init__(self, grid: Grid, history: PastSessions, minutes: float = 30) -> None:
         self._until_ns = int(grid.segments[0][0]) + int(minutes * NS_PER_MINUTE)
         self._n_slots = int(np.searchsorted(grid.starts_ns, self._until_ns))
         self._high, self._low = -math.inf, math.inf
@@ -115,7 +115,7 @@ class RelativeVolume:
     takes_history: ClassVar[bool] = False
     follows_clock: ClassVar[bool] = True
 
-    def __init__(self, grid: Grid, history: History, days: int = 5) -> None:
+    def __init__(self, grid: Grid, history: PastSessions, days: int = 5) -> None:
         self._usual = _usual_volume(history[-days:], str(grid.interval))
         self._volume = 0.0
 
@@ -181,7 +181,7 @@ def require_all(type: str, n_evicted: int) -> None:
         )
 
 
-def _usual_volume(history: History, interval: str) -> npt.NDArray[np.float64]:
+def _usual_volume(history: PastSessions, interval: str) -> npt.NDArray[np.float64]:
     # Entry k: the average volume when k slots had ended.
     grids = [window.grid(interval) for window, _ in history]
     n_slots = max((grid.n_slots for grid in grids), default=0)
