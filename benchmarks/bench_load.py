@@ -122,7 +122,7 @@ def bench_step_3(beside: Beside, tmp_path: Path) -> None:
 
     def load_each() -> Iterator[ob.SymbolSessionData]:
         loader = SymbolLoader(root, session.config, session.data_manager, ob.DataProcessor(root))
-        for symbol, fetched in loader.fetch(results):
+        for symbol, fetched in loader.fetch(results, window):
             assert not isinstance(fetched, Exception)
             rec = loader.make_record(symbol, "1s", ["1m", "5m"], "config")
             loader.put(root.register_symbol_data(rec), fetched)
