@@ -8,8 +8,11 @@ only when nobody does.
 import os
 
 cimport cython
+cimport numpy as cnp
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
+
+cnp.import_array()
 
 cdef extern from *:
     """
@@ -142,3 +145,11 @@ cdef class Extent:
     def __dealloc__(self):
         if self.arena is not None and self.data != NULL:
             self.arena.give_back(self.data, self.n_bytes)
+
+
+cdef Extent extent_of(cnp.ndarray array):
+    """The extent that an array lies in, through whatever views; None when it lies elsewhere."""
+    owner = (<object>array).base
+    while isinstance(owner, cnp.ndarray):
+        owner = (<object>owner).base
+    return owner if isinstance(owner, Extent) else None

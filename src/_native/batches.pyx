@@ -5,11 +5,9 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport strcmp, strncmp
 
-import numpy as np
-
 cimport numpy as cnp
 
-from openbell._native.arena cimport Arena, Extent
+from openbell._native.arena cimport Arena, Extent, extent_of
 from openbell._native.columns cimport column
 from openbell._native.state cimport Bar, is_sound
 from openbell._native.views cimport ob_view
@@ -219,7 +217,5 @@ cdef class Interleaver:
 
 def is_judged(cnp.ndarray bars not None):
     """Whether the array was filled by an :class:`Interleaver` and ascends: O(1)."""
-    owner = (<object>bars).base
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    return isinstance(owner, Extent) and (<Extent>owner).judged_step_ns != 0
+    cdef Extent extent = extent_of(bars)
+    return extent is not None and extent.judged_step_ns != 0

@@ -13,7 +13,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 
-from openbell._native.arena cimport Extent
+from openbell._native.arena cimport Extent, Py_REFCNT, extent_of
 from openbell._native.core cimport Core, count_base
 from openbell._native.rings cimport most_rows
 from openbell._native.state cimport (
@@ -22,9 +22,6 @@ from openbell._native.state cimport (
 )
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(PyObject* obj)
 
 cdef enum:
     CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
@@ -282,14 +279,11 @@ cdef bint adopt_memory(Core core, cnp.ndarray bars) except -1:
     cdef Extent extent
     if base.room or n == 0:
         return False
-    owner = (<object>bars).base
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if not isinstance(owner, Extent):
+    extent = extent_of(bars)
+    if extent is None:
         return False
-    extent = owner
-    # An array holds it, and this function twice. Room that bars were cut from would be wasted.
-    if (Py_REFCNT(<PyObject*>extent) > 3 or extent.judged_step_ns != base.step_ns
+    # An array holds it, and this function. Room that bars were cut from would be wasted.
+    if (Py_REFCNT(<PyObject*>extent) > 2 or extent.judged_step_ns != base.step_ns
             or 4 * n * <int64_t>sizeof(Bar) < 3 * <int64_t>extent.n_bytes
             or not lies_in_segments(base, rows, n)):
         return False

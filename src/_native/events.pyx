@@ -6,15 +6,12 @@ from libc.string cimport memcpy, memmove
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 
-from openbell._native.arena cimport Arena, Extent
+from openbell._native.arena cimport Arena, Extent, Py_REFCNT
 from openbell._native.views cimport ob_view
 
 from openbell.errors import SchemaError
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(PyObject* obj)
 
 cdef int64_t SMALLEST_ROOM = 64
 

@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memmove, memset
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 
-from openbell._native.arena cimport Arena, Extent
+from openbell._native.arena cimport Arena, Extent, Py_REFCNT
 from openbell._native.state cimport (
     N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
     lower_bound, move_next, slot_after,
@@ -20,9 +20,6 @@ from openbell._native.state cimport (
 from openbell.errors import RecordDetached, SessionStateError
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(PyObject* obj)
 
 cdef int64_t SMALLEST_ROOM = 64
 cdef enum:

@@ -25,12 +25,7 @@ from tests.lifecycle_days import (
     warnings_of,
     window_of,
 )
-
-STREAMS = ["1s", "1m", "5m"]
-
-
-def over(folder: Path, symbols: list[str], **others: object) -> ob.SessionCoordinator:
-    return session_over(folder, [WEDNESDAY], symbols, STREAMS, **others)
+from tests.lifecycle_market import STREAMS, over
 
 
 def test_bars_before_and_after_the_first_make_one_series(market: Path) -> None:

@@ -22,19 +22,14 @@ from tests.lifecycle_days import (
     instant,
     ns_at,
     play,
-    session_over,
     tree,
     truncate,
     warnings_of,
     window_of,
 )
+from tests.lifecycle_market import over
 
-STREAMS = ["1s", "1m", "5m"]
 TUESDAY = date(2025, 7, 1)
-
-
-def over(folder: Path, symbols: list[str], **others: object) -> ob.SessionCoordinator:
-    return session_over(folder, [WEDNESDAY], symbols, STREAMS, **others)
 
 
 def indicator(type: str = "SMA", interval: str = "1m", **parameters: Any) -> dict[str, Any]:

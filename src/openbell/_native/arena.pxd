@@ -1,6 +1,11 @@
 """Memory for bars: one arena, handed out as extents that views keep alive."""
 
+cimport numpy as cnp
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* obj)
 
 
 cdef class Arena:
@@ -23,3 +28,6 @@ cdef class Extent:
     cdef char* data
     cdef readonly size_t n_bytes
     cdef int64_t judged_step_ns              # its rows are sound and ascend by multiples of it
+
+
+cdef Extent extent_of(cnp.ndarray array)

@@ -19,7 +19,7 @@ from openbell.errors import CalendarError, DataSourceError, OpenbellError
 from openbell.gaps import GapInfo, GapRuns
 from openbell.intervals import interval as parse_interval
 from openbell.lifecycle.historical_indicators import interval_of, period_days, value_of
-from openbell.lifecycle.past_days import PastDays, described, fold_days
+from openbell.lifecycle.past_days import PastDays, described
 from openbell.schema import BarArray, Int64Array
 from openbell.symbol import SymbolSessionData
 
@@ -33,7 +33,6 @@ __all__ = [
     "PastGaps",
     "add_days",
     "check_adjustments",
-    "fold_days",
     "load_days",
     "load_history",
 ]
@@ -118,6 +117,12 @@ class PastGaps(Sequence[GapInfo]):
         return self.n_expected - sum(len(bars) for _, bars in self._days if bars is not None)
 
     @property
+    def quality(self) -> float:
+        """100 x present / expected slots. Looks for no gap."""
+        n_expected = self.n_expected
+        return 100.0 * (n_expected - self.n_missing) / n_expected
+
+    @property
     def _runs(self) -> list[GapRuns]:
         if self._found is None:
             self._found = [self._scan(window, bars) for window, bars in self._days]
@@ -177,7 +182,7 @@ def load_history(
     config: SessionConfig,
     data: DataManager,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, History | Exception]:
     """Load what a configuration asks for of the days before a session, for many symbols.
 
@@ -311,8 +316,7 @@ def add_days(
     bars = dict(sorted({**rec.historical_bars.get(interval, {}), **days}.items()))
     clock = data.time_manager
     gaps = PastGaps(rec.symbol, interval, [(clock.session_window(d), b) for d, b in bars.items()])
-    quality = 100.0 * (gaps.n_expected - gaps.n_missing) / gaps.n_expected
-    history = History(rec.symbol, {interval: bars}, {interval: quality}, {interval: gaps})
+    history = History(rec.symbol, {interval: bars}, {interval: gaps.quality}, {interval: gaps})
     history.apply(rec)
 
 
@@ -395,8 +399,7 @@ def _fill_bars(
         )
         history.bars[name] = bars
         history.gaps[name] = gaps
-        n_expected = gaps.n_expected
-        history.quality[name] = 100.0 * (n_expected - gaps.n_missing) / n_expected
+        history.quality[name] = gaps.quality
 
 
 def _open_days(days: Iterable[Date], data: DataManager) -> list[Date]:

@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,7 @@ class SymbolLoader:
             Each symbol once; the exception says why it cannot be loaded.
         """
         symbols = [result.symbol for result in results]
-        told = None if on_progress is None else _telling(on_progress, "history")
+        told = None if on_progress is None else partial(on_progress, "history")
         histories = load_history(symbols, window.date, self._config, self._data, on_progress=told)
         by_base: defaultdict[str, dict[str, SymbolValidationResult]] = defaultdict(dict)
         for result in results:
@@ -125,8 +126,11 @@ class SymbolLoader:
             check_adjustments(histories, list(members), base, window, self._data)
             for symbol, bars in self.fetch_bars(list(members), base, window):
                 history = histories[symbol]
-                if isinstance(history, Exception) or isinstance(bars, Exception):
-                    yield symbol, history if isinstance(history, Exception) else bars  # type: ignore[misc]
+                if isinstance(history, Exception):
+                    yield symbol, history
+                    continue
+                if isinstance(bars, Exception):
+                    yield symbol, bars
                     continue
                 if not len(bars):
                     name = members[symbol].data_source or ""
@@ -257,10 +261,3 @@ class SymbolLoader:
         slots = np.searchsorted(grid.starts_ns, labels, "right") - 1
         ends: npt.NDArray[np.int64] = grid.ends_ns[np.maximum(slots, 0)]
         return ends
-
-
-def _telling(on_progress: ProgressCallback, what: str) -> Callable[[int, int], None]:
-    def tell(done: int, total: int) -> None:
-        on_progress(what, done, total)
-
-    return tell

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openbell.clock.window import Grid, SessionWindow
     from openbell.sources import DataManager
 
-__all__ = ["PastDays", "described", "fold_days", "read_each", "sift"]
+__all__ = ["PastDays", "described", "fold_days", "named", "read_each", "sift"]
 
 # The checks made here, in their order; the others need a record.
 _CHECKED: Final = REFUSALS[: REFUSALS.index("off_grid") + 1]
@@ -68,7 +68,7 @@ class PastDays:
             for day in days:
                 self._reads.setdefault((day, held[name]), {}).setdefault(symbol, set()).add(name)
 
-    def read(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+    def read(self, on_progress: Callable[[int, int], object] | None = None) -> None:
         """Read what was asked for; `on_progress` is told (symbol days done, all) after each.
 
         No symbol's failure is raised: its day is then missing, and :meth:`missing` says why.
@@ -248,7 +248,12 @@ def described(error: Exception) -> str:
     text = str(error)
     if text and isinstance(error, OpenbellError | OSError):
         return text
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
+    return named(error)
+
+
+def named(error: Exception) -> str:
+    """Return an error's kind and text."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _slots_of(ts: Int64Array, grid: Grid) -> tuple[npt.NDArray[np.bool_], Int64Array]:

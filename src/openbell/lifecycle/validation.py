@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from openbell.errors import DataSourceError, IntervalError, SchemaError, SessionValidationError
 from openbell.intervals import interval
+from openbell.lifecycle.past_days import named
 from openbell.lifecycle.streams import history_base, plan_streams
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ class SymbolValidator:
                 return (
                     f"{source} has no {base} bars of the {n_days} trading days before {day}, "
                     f"and the config asks for {name} history"
-                    + (f" ({_said(unreadable[0])})" if unreadable else "")
+                    + (f" ({named(unreadable[0])})" if unreadable else "")
                 )
         return ""
 
@@ -330,8 +331,4 @@ def _run(
     except _CheckBrokeError:
         raise
     except Exception as error:
-        raise _CheckBrokeError(f"the check of its {check} broke: {_said(error)}") from error
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise _CheckBrokeError(f"the check of its {check} broke: {named(error)}") from error
