@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 MODULES = (
     "arena", "rings", "core", "block", "engine", "values", "series", "events", "closings",
-    "replay", "columns", "batches",
+    "replay", "columns", "batches", "gap_notes", "json_rows", "arrow_batch",
 )  # fmt: skip
 
 debug = os.environ.get("OPENBELL_DEBUG") == "1"

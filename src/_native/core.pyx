@@ -59,6 +59,7 @@ cdef class Core(Rings):
         for name in (base, *sources):
             if name not in self.names:
                 self.make_series(name, grids.get(name))
+        self.n_links += 1
         self.put_in_order([base, *sources])
         s.base = self.find(base)
         for i in range(s.n_series):

@@ -41,6 +41,8 @@ cdef class SessionCore:
         Where the rings live; kept from day to day.
     n_changes : int
         Goes up whenever records, their series or their indicators come or go.
+    assessor : weakref.ref or None
+        To whoever finds reasons for gaps; asked when they are read.
     """
 
     def __cinit__(self):
@@ -69,6 +71,11 @@ cdef class Rings:
     symbol : str
     capacity : int
         Rows that each series keeps at least (and twice as many at most); 0 keeps all.
+
+    Attributes
+    ----------
+    gap_notes : dict of str to numpy.ndarray
+        What was found out about the gaps of each series that arrives, ``GAP_NOTE_DTYPE``.
     """
 
     def __cinit__(self, str symbol, int64_t capacity=0):
@@ -80,6 +87,7 @@ cdef class Rings:
         self.symbol = symbol
         self.capacity = capacity
         self.names = []
+        self.gap_notes = {}
         self.extents = []
         self.grids = []
         s.core = <void*>self

@@ -14,7 +14,8 @@ cimport numpy as cnp
 
 from openbell._native.core cimport Core
 from openbell._native.state cimport (
-    SEGMENT_COLUMNS, Bar, SeriesState, bucket_of, find_segment, lower_bound, merge_bar,
+    N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, bucket_of, find_segment, lower_bound,
+    merge_bar,
 )
 from openbell._native.values cimport make_bar
 from openbell._native.views cimport ob_view
@@ -284,6 +285,11 @@ cdef class Series:
         return None if self.state.source == NULL else self.core.names[self.state.source.index]
 
     @property
+    def has_written(self):
+        """Whether it is folded, and yet may hold bars that were written directly."""
+        return self.state.source != NULL and self.state.has_written != 0
+
+    @property
     def updated(self):
         """Whether bars changed since somebody set it to False; the engine only sets it."""
         self.settled()
@@ -298,6 +304,33 @@ cdef class Series:
         """How many writes were not appends: late and corrected bars, and what they touched."""
         self.settled()
         return self.state.revision
+
+    def n_unchanged(self, int64_t revision, int64_t newest_ns):
+        """How many of the oldest bars held are as they were at an earlier revision. O(log bars).
+
+        Parameters
+        ----------
+        revision : int
+            What ``revision`` was then.
+        newest_ns : int
+            Label of the newest bar of then, nanoseconds UTC.
+
+        Returns
+        -------
+        int
+            Bars behind these may be as they were, too. Changes that are more than 16 back
+            count as if all were made to the earliest bar that any of them touched.
+        """
+        cdef int64_t n = self.settled()
+        cdef const SeriesState* d = self.state
+        cdef int64_t first_ns = newest_ns + 1
+        if d.revision - revision > N_CHANGES_KEPT:
+            first_ns = min(first_ns, d.changed_before)
+            revision = d.revision - N_CHANGES_KEPT
+        while revision < d.revision:
+            first_ns = min(first_ns, d.changed[revision % N_CHANGES_KEPT])
+            revision += 1
+        return lower_bound(d.rows, n, first_ns)
 
     @property
     def n_evicted(self):

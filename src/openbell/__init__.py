@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from openbell.errors import EventRefused as EventRefused
     from openbell.errors import IndicatorError as IndicatorError
     from openbell.errors import IntervalError as IntervalError
+    from openbell.errors import MissingLibraryError as MissingLibraryError
     from openbell.errors import OpenbellError as OpenbellError
     from openbell.errors import ProvenanceError as ProvenanceError
     from openbell.errors import RecordDetached as RecordDetached
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from openbell.events import QuoteData as QuoteData
     from openbell.events import TickData as TickData
     from openbell.export import validate_session_dump as validate_session_dump
+    from openbell.gaps import GapEvidence as GapEvidence
     from openbell.gaps import GapInfo as GapInfo
     from openbell.intervals import Interval as Interval
     from openbell.kernels import warmup as warmup
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from openbell.lifecycle import SymbolValidationResult as SymbolValidationResult
     from openbell.lifecycle import open_session as open_session
     from openbell.processing import DataProcessor as DataProcessor
+    from openbell.processing import DataQualityManager as DataQualityManager
     from openbell.processing import IndicatorData as IndicatorData
     from openbell.schema import BAR_DTYPE as BAR_DTYPE
     from openbell.session import SessionData as SessionData
@@ -66,6 +69,7 @@ _HOMES = {
         "EventRefused",
         "IndicatorError",
         "IntervalError",
+        "MissingLibraryError",
         "OpenbellError",
         "ProvenanceError",
         "RecordDetached",
@@ -83,13 +87,13 @@ _HOMES = {
     "kernels": ("warmup",),
     "_native.values": ("BarData",),
     "events": ("QuoteData", "TickData"),
-    "gaps": ("GapInfo",),
+    "gaps": ("GapEvidence", "GapInfo"),
     "bars": ("BarIntervalData",),
     "symbol": ("SessionMetrics", "SymbolSessionData"),
     "session": ("SessionData", "get_session_data"),
     "config": ("SessionConfig",),
     "sources": ("DataManager",),
-    "processing": ("DataProcessor", "IndicatorData"),
+    "processing": ("DataProcessor", "DataQualityManager", "IndicatorData"),
     "lifecycle": ("SessionCoordinator", "SymbolValidationResult", "open_session"),
     "export": ("validate_session_dump",),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -16,10 +17,15 @@ import numpy.typing as npt
 from openbell._native.series import Series
 from openbell._native.values import BarData
 from openbell.errors import SessionStateError
-from openbell.gaps import GapInfo, GapRuns
+from openbell.filled import Fill, fill_slots
+from openbell.gaps import EXPLAINED, Assessor, GapInfo, GapNotes, GapRuns
 from openbell.schema import BarArray
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
     from openbell.clock.window import Grid
 
 __all__ = ["BarIntervalData", "BarSequence"]
@@ -60,17 +66,32 @@ class BarIntervalData(Series):
 
     @property
     def gaps(self) -> Sequence[GapInfo]:
-        """The runs of missing slots, oldest first; scanned when read. O(bars)."""
-        runs = GapRuns(self.symbol, self.interval, self.grid, self.gap_runs())
+        """The runs of missing slots, oldest first, with their reasons; scanned when read. O(bars).
+
+        Reasons are those of the day's :class:`~openbell.processing.quality.DataQualityManager`,
+        ``unknown`` where there is none. A derived gap has that of the base gap it lies in.
+        """
+        runs = self._explained_runs()
         if self._stored_gaps is None:
             return runs
         notes = {gap.start_time: gap for gap in self._stored_gaps}
         return tuple(
-            replace(gap, reason=note.reason, retry_count=note.retry_count)
+            replace(gap, reason=note.reason, retry_count=note.retry_count, evidence=note.evidence)
             if (note := notes.get(gap.start_time)) is not None
             else gap
             for gap in runs
         )
+
+    @property
+    def unexplained_gaps(self) -> list[GapInfo]:
+        """The ``gaps`` in which bars are missing, or may be: all that are not ``no_trade``.
+
+        Makes no objects of the others, of which a quiet symbol has thousands. O(bars).
+        """
+        gaps = self.gaps
+        if isinstance(gaps, GapRuns):
+            return gaps.unexplained
+        return [gap for gap in gaps if gap.reason != EXPLAINED]
 
     def set_gaps(self, gaps: Sequence[GapInfo]) -> None:
         """Attach reasons and retry counts to gaps, matched by their first label.
@@ -80,19 +101,137 @@ class BarIntervalData(Series):
         self._stored_gaps = tuple(gaps)
 
     @property
+    def explained_quality(self) -> float | None:
+        """100 x (expected - slots in gaps where something is missing) / expected. O(bars).
+
+        Every gap counts whose reason is not ``no_trade``, also one that nobody looked at. None
+        while nothing is expected.
+        """
+        while True:
+            n_expected = self.n_expected
+            if not n_expected:
+                return None
+            gaps = self.gaps
+            if self.n_expected == n_expected:
+                return 100.0 * (n_expected - n_unexplained(gaps)) / n_expected
+
+    def _explained_runs(self) -> GapRuns:
+        core, grid, name = self.core, self.grid, self.base or self.interval
+        assessor = None if core.root is None or core.root.assessor is None else core.root.assessor()
+        if assessor is not None:
+            judge: Assessor = assessor
+            judge.settle(core.symbol, name)
+        runs = self.gap_runs()
+        noted: GapNotes | None = core.gap_notes.get(name)
+        if noted is None or grid is None:
+            return GapRuns(self.symbol, self.interval, grid, runs)
+        places = runs
+        if self.derived:
+            finer = core.grid_of(name)
+            assert finer is not None
+            first = np.searchsorted(finer.starts_ns, grid.starts_ns[runs[:, 0]])
+            ends_ns = grid.ends_ns[runs.sum(axis=1) - 1]
+            stop = np.searchsorted(finer.ends_ns, ends_ns, side="right")
+            places = np.column_stack((first, stop - first))
+        return GapRuns(self.symbol, self.interval, grid, runs, noted.rows, places)
+
+    @property
     def complete(self) -> npt.NDArray[np.bool_]:
         """Which of ``data`` have every base bar they could have. bool, a copy. O(bars)."""
-        counts = self.n_base
-        if counts is None:
-            return np.ones(len(self), dtype=np.bool_)
-        full: npt.NDArray[np.bool_] = counts == self.n_base_full()
-        return full
+        return self._bars_and_complete()[1]
 
     def complete_only(self) -> BarArray:
-        """The bars that have every base bar they could have. A copy. O(bars)."""
-        data = self.data
-        kept: BarArray = data.view("V48")[self.complete].view(data.dtype)
+        """The bars that have every base bar they could have. A copy of one instant. O(bars)."""
+        bars, complete = self._bars_and_complete()
+        kept: BarArray = bars.view("V48")[complete].view(bars.dtype)
         return kept
+
+    def _bars_and_complete(self) -> tuple[BarArray, npt.NDArray[np.bool_]]:
+        while True:
+            before = self.revision, self.n_evicted
+            bars, counts = self.copy(), self.n_base
+            if counts is None:
+                return bars, np.ones(len(bars), dtype=np.bool_)
+            # A thread that appends between two readings makes the later one longer.
+            full = self.n_base_full()
+            n_rows = min(len(bars), len(counts), len(full))
+            complete: npt.NDArray[np.bool_] = counts[:n_rows] == full[:n_rows]
+            if (self.revision, self.n_evicted) == before:
+                return bars[:n_rows], complete
+
+    def filled(self, method: Fill = "flat") -> BarArray:
+        """A row for each slot that has ended, those without a bar made up and flagged.
+
+        Lunch breaks have no slots, an early close ends the rows, and no row lies ahead of what
+        has ended. A ring that let go of bars begins with the oldest one it holds. Nothing is
+        stored: the series, its counts and its exports stay as they are.
+
+        Parameters
+        ----------
+        method : "flat" or "nan"
+            ``flat``: prices are the close of the bar before, volume is 0; before the first bar of
+            the day prices are NaN, as nothing is known yet. ``nan``: prices and volume are NaN.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of ``FILLED_DTYPE``: the fields of ``BAR_DTYPE`` and ``is_filled``. A copy of one
+            instant, whatever other threads do meanwhile. O(slots).
+
+        Raises
+        ------
+        ArgumentError
+            When `method` is another.
+        """
+        return fill_slots(self, self.grid, method)
+
+    def to_arrow(self, *, complete_only: bool = False) -> pa.Table:
+        """The closed bars as an Arrow table, a copy; see ``export.series_to_arrow``. O(bars).
+
+        Parameters
+        ----------
+        complete_only : bool
+            Whether derived bars that lack base bars are left out. Alike in the methods below.
+        """
+        from openbell.export import series_to_arrow
+
+        return series_to_arrow(self, complete_only=complete_only)
+
+    def to_polars(self, *, complete_only: bool = False) -> pl.DataFrame:
+        """The closed bars as a polars frame, with the columns of :meth:`to_arrow`. O(bars).
+
+        Raises
+        ------
+        MissingLibraryError
+            When polars is not installed.
+        """
+        from openbell.export import to_polars
+
+        return to_polars(self.to_arrow(complete_only=complete_only))
+
+    def to_pandas(self, *, complete_only: bool = False) -> pd.DataFrame:
+        """The closed bars as a pandas frame, indexed by ``timestamp`` (start, UTC). O(bars).
+
+        Raises
+        ------
+        MissingLibraryError
+            When pandas is not installed.
+        """
+        from openbell.export import to_pandas
+
+        return to_pandas(self.to_arrow(complete_only=complete_only))
+
+    def to_csv(self, path: str | PathLike[str], *, complete_only: bool = False) -> None:
+        """Write the closed bars as CSV, the symbol first; see ``export.write_bars_csv``."""
+        from openbell.export import write_bars_csv
+
+        write_bars_csv([self], path, complete_only=complete_only)
+
+    def to_parquet(self, path: str | PathLike[str], *, complete_only: bool = False) -> None:
+        """Write the closed bars as one Parquet file; see ``export.write_bars_parquet``."""
+        from openbell.export import write_bars_parquet
+
+        write_bars_parquet([self], path, complete_only=complete_only)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Arrow PyCapsule interface: columns made by one de-interleave, labels as UTC instants."""
@@ -140,3 +279,10 @@ def refuse_live(what: str, series: BarIntervalData) -> None:
         "counting this series itself",
         "it follows from the bars; set it only for historical or directly written series",
     )
+
+
+def n_unexplained(gaps: Sequence[GapInfo]) -> int:
+    """How many bars are missing in gaps whose reason is not that nothing was traded."""
+    if isinstance(gaps, GapRuns):
+        return gaps.n_missing - gaps.n_explained
+    return sum(gap.bar_count for gap in gaps if gap.reason != EXPLAINED)

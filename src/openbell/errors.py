@@ -22,6 +22,7 @@ __all__ = [
     "EventRefused",
     "IndicatorError",
     "IntervalError",
+    "MissingLibraryError",
     "OpenbellError",
     "ProvenanceError",
     "RecordDetached",
@@ -313,6 +314,28 @@ class DatasetError(DataSourceError):
     def __init__(self, path: object, reason: str, source: str = "parquet") -> None:
         self.path = str(path)
         super().__init__(source, f"{self.path}: {reason}")
+
+
+class MissingLibraryError(OpenbellError, ImportError):
+    """A call needs a library that openbell itself does without, and it is not installed.
+
+    Attributes
+    ----------
+    library : str
+        What it is called.
+    needed_for : str
+        The call.
+    install : str
+        What to give to pip; the library's name unless told otherwise.
+    """
+
+    def __init__(self, library: str, needed_for: str, install: str | None = None) -> None:
+        self.library = library
+        self.needed_for = needed_for
+        self.install = install or library
+        super().__init__(
+            f"{needed_for} needs {library}, which is not installed: pip install {self.install}"
+        )
 
 
 class DumpError(OpenbellError, ValueError):

@@ -1,18 +1,62 @@
-"""A run of missing bars, and the lazy sequence of them that a series offers."""
+"""A run of missing bars, what is known of it, and the lazy sequence of them a series offers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
-from openbell.schema import Int64Array, to_datetime, to_ns
+import numpy as np
+import numpy.typing as npt
+
+from openbell._native.gap_notes import match_notes
+from openbell.schema import (
+    GAP_NOTE_DTYPE,
+    GAP_REASONS,
+    Int64Array,
+    NoteArray,
+    to_datetime,
+    to_ns,
+)
 
 if TYPE_CHECKING:
     from openbell.clock.window import Grid
 
-__all__ = ["GapInfo", "GapRuns"]
+__all__ = ["EXPLAINED", "Assessor", "GapEvidence", "GapInfo", "GapNotes", "GapRuns"]
+
+#: The reason of gaps in which nothing is missing.
+EXPLAINED = "no_trade"
+
+_EXPLAINED_CODE = GAP_REASONS.index(EXPLAINED)
+
+
+@dataclass(frozen=True, slots=True)
+class GapEvidence:
+    """What a gap's reason follows from.
+
+    Attributes
+    ----------
+    fill_rate : float
+        Share of the slots around the gap that hold a bar, 0 to 1: how busily the symbol traded.
+    expected_per_day : float
+        How often a silence as long as this is to be expected in a whole session at that rate.
+    n_peers : int
+        Other symbols that could have traded in it.
+    n_silent : int
+        How many of them were silent in the slots that tell most.
+    n_coarser : int
+        Coarser bars, received as such, that traded in it.
+    disconnected : bool
+        Whether the feed is known to have been disconnected in it.
+    """
+
+    fill_rate: float
+    expected_per_day: float
+    n_peers: int = 0
+    n_silent: int = 0
+    n_coarser: int = 0
+    disconnected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +78,8 @@ class GapInfo:
         ``no_trade``, ``outage``, ``late_start``, ``truncated`` or ``unknown``.
     retry_count : int
         How often it was asked for again.
+    evidence : GapEvidence or None
+        What the reason follows from; None while nobody looked.
     """
 
     symbol: str
@@ -44,11 +90,38 @@ class GapInfo:
     bar_count: int
     reason: str = "unknown"
     retry_count: int = 0
+    evidence: GapEvidence | None = None
 
     @property
     def start_ns(self) -> int:
         """Label of the first missing bar, nanoseconds UTC."""
         return to_ns(self.start_time)
+
+
+@dataclass(frozen=True, slots=True)
+class GapNotes:
+    """What was found out about the gaps of one series, at one time.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        ``GAP_NOTE_DTYPE``, one for each gap there was, ascending.
+    n_expected : int
+        Slots that had ended.
+    state : tuple of int
+        How many bars there were, and the series' revision.
+    """
+
+    rows: NoteArray
+    n_expected: int
+    state: tuple[int, int]
+
+
+class Assessor(Protocol):
+    """Whoever finds reasons for gaps."""
+
+    def settle(self, symbol: str, interval: str) -> None:
+        """Look at the gaps again if that is due; a series' are about to be read."""
 
 
 class GapRuns(Sequence[GapInfo]):
@@ -60,15 +133,31 @@ class GapRuns(Sequence[GapInfo]):
     grid : Grid
     runs : numpy.ndarray
         int64, shape (n, 2): first missing slot, how many.
+    notes : numpy.ndarray, optional
+        ``GAP_NOTE_DTYPE``, ascending. A run has the reason of the note whose slots contain it:
+        one that late bars have split keeps its reason, one that has grown has none.
+    places : numpy.ndarray, optional
+        The same runs in the slots of `notes`, where those are of a finer interval.
     """
 
-    __slots__ = ("_grid", "_interval", "_runs", "_symbol")
+    __slots__ = ("_grid", "_interval", "_matched", "_notes", "_places", "_runs", "_symbol")
 
-    def __init__(self, symbol: str, interval: str, grid: Grid | None, runs: Int64Array) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        interval: str,
+        grid: Grid | None,
+        runs: Int64Array,
+        notes: NoteArray | None = None,
+        places: Int64Array | None = None,
+    ) -> None:
         self._symbol = symbol
         self._interval = interval
         self._grid = grid
         self._runs = runs
+        self._notes = notes
+        self._places = runs if places is None else places
+        self._matched: tuple[Int64Array, npt.NDArray[np.int8]] | None = None
 
     @property
     def n_missing(self) -> int:
@@ -76,9 +165,51 @@ class GapRuns(Sequence[GapInfo]):
         return int(self._runs[:, 1].sum())
 
     @property
+    def n_explained(self) -> int:
+        """Bars missing in those where nothing was traded."""
+        return int(self._runs[self._match()[1] == _EXPLAINED_CODE, 1].sum())
+
+    @property
+    def unexplained(self) -> list[GapInfo]:
+        """Those in which bars are missing, or may be: all that are not ``no_trade``."""
+        where = np.flatnonzero(self._match()[1] != _EXPLAINED_CODE)
+        return [self[k] for k in where.tolist()]
+
+    @property
     def slots(self) -> Int64Array:
         """First slot and length of each run, int64 shape (n, 2)."""
         return self._runs
+
+    @property
+    def noted(self) -> tuple[NoteArray, Int64Array]:
+        """The notes, and for each run the place of the one it has its reason from, else -1."""
+        notes = np.empty(0, GAP_NOTE_DTYPE) if self._notes is None else self._notes
+        return notes, self._match()[0]
+
+    @property
+    def reasons(self) -> npt.NDArray[np.int8]:
+        """Reason of each run, int8: an index into ``GAP_REASONS``. A copy."""
+        return self._match()[1].copy()
+
+    def evidence(self, at: int) -> GapEvidence | None:
+        """What is known of one run, None when nothing is."""
+        notes, places = self.noted
+        place = int(places[at])
+        if place < 0:
+            return None
+        row = dict(zip(notes.dtype.names or (), notes[place].item(), strict=True))
+        return GapEvidence(**{name: row[name] for name in GapEvidence.__slots__})
+
+    def _match(self) -> tuple[Int64Array, npt.NDArray[np.int8]]:
+        if self._matched is None:
+            if self._notes is None:
+                n = len(self._runs)
+                self._matched = np.full(n, -1, np.int64), np.zeros(n, np.int8)
+            else:
+                self._matched = match_notes(
+                    np.ascontiguousarray(self._places), np.ascontiguousarray(self._notes)
+                )
+        return self._matched
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -88,14 +219,11 @@ class GapRuns(Sequence[GapInfo]):
     @overload
     def __getitem__(self, at: slice) -> list[GapInfo]: ...
     def __getitem__(self, at: int | slice) -> GapInfo | list[GapInfo]:
-        if isinstance(at, slice):
-            return [self._make(int(first), int(n)) for first, n in self._runs[at]]
-        first, n = self._runs[at]
-        return self._make(int(first), int(n))
+        where = range(len(self._runs))[at]
+        return self._make(where) if isinstance(where, int) else list(map(self._make, where))
 
     def __iter__(self) -> Iterator[GapInfo]:
-        for first, n in self._runs.tolist():
-            yield self._make(first, n)
+        return map(self._make, range(len(self._runs)))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence) and not isinstance(other, str):
@@ -107,8 +235,9 @@ class GapRuns(Sequence[GapInfo]):
     def __repr__(self) -> str:
         return f"<{len(self)} gaps of {self._symbol} {self._interval}, {self.n_missing} bars>"
 
-    def _make(self, first: int, n: int) -> GapInfo:
+    def _make(self, at: int) -> GapInfo:
         assert self._grid is not None
+        first, n = self._runs[at].tolist()
         starts, last = self._grid.starts_ns, first + n - 1
         return GapInfo(
             symbol=self._symbol,
@@ -117,4 +246,6 @@ class GapRuns(Sequence[GapInfo]):
             end_time=to_datetime(int(starts[last])),
             end_ns=int(self._grid.ends_ns[last]),
             bar_count=n,
+            reason=GAP_REASONS[self._match()[1][at]],
+            evidence=self.evidence(at),
         )

@@ -32,6 +32,17 @@ BAR_DTYPE: Final = np.dtype(
     ]
 )
 
+#: One slot of a fill view, 56 bytes: a bar, and whether it stands where none is. Not packed, so
+#: that every field is aligned.
+FILLED_DTYPE: Final = np.dtype(
+    {
+        "names": [*(BAR_DTYPE.names or ()), "is_filled"],
+        "formats": ["<i8", *["<f8"] * 5, "?"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48],
+        "itemsize": 56,
+    }
+)
+
 #: One quote, 40 bytes. ``timestamp`` is when it was made, int64 nanoseconds UTC.
 QUOTE_DTYPE: Final = np.dtype(
     [
@@ -61,12 +72,32 @@ REFUSALS: Final = (
     "derived_slot",
 )
 
+#: Why bars are missing; the first is that of a gap nobody has looked at, or could judge.
+GAP_REASONS: Final = ("unknown", "no_trade", "outage", "late_start", "truncated")
+
+#: What was found out about one gap, 24 bytes: its slots, its reason (an index into
+#: :data:`GAP_REASONS`), and the evidence, as :class:`~openbell.gaps.GapEvidence` describes it.
+GAP_NOTE_DTYPE: Final = np.dtype(
+    [
+        ("first_slot", "<i4"),
+        ("n_slots", "<i4"),
+        ("reason", "i1"),
+        ("disconnected", "?"),
+        ("n_coarser", "<i2"),
+        ("fill_rate", "<f4"),
+        ("expected_per_day", "<f4"),
+        ("n_peers", "<i2"),
+        ("n_silent", "<i2"),
+    ]
+)
+
 #: Who may have brought a symbol.
 ADDED_BY: Final = ("config", "strategy", "scanner", "adhoc")
 #: Keys of a dump's `historical` that no historical indicator may be named after.
 HISTORICAL_KEYS: Final = ("loaded", "data")
 
 BarArray = npt.NDArray[np.void]
+NoteArray = npt.NDArray[np.void]
 Int64Array = npt.NDArray[np.int64]
 
 

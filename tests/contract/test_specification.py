@@ -45,6 +45,7 @@ GAP = [
     "bar_count",
     "reason",
     "retry_count",
+    "evidence",
 ]
 
 

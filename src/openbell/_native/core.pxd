@@ -24,6 +24,7 @@ cdef enum Refusal:
 
 
 cdef class Core(Rings):
+    cdef readonly int64_t n_links    # how often it was said what folds from what
     # time
     cdef int64_t elapsed(self) noexcept
     cdef int settle(self) except -1

@@ -15,6 +15,7 @@ cdef class SessionCore:
     cdef public int64_t n_changes
     cdef readonly Arena arena
     cdef readonly object window
+    cdef public object assessor
 
 
 cdef class Rings:
@@ -25,6 +26,7 @@ cdef class Rings:
     cdef readonly bint attached
     cdef readonly int64_t capacity
     cdef readonly list names
+    cdef readonly dict gap_notes
     cdef list extents
     cdef list grids
     cdef int64_t own_clock_ns

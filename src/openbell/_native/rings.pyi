@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 from openbell._native.arena import Arena
 from openbell.clock.window import Grid, SessionWindow
 
@@ -9,6 +12,7 @@ class SessionCore:
     @property
     def now_ns(self) -> int: ...
     n_changes: int
+    assessor: Callable[[], Any] | None
     def set_clock(self, now_ns: int) -> None: ...
     def set_window(self, window: SessionWindow | None) -> None: ...
 
@@ -26,6 +30,8 @@ class Rings:
     def capacity(self) -> int: ...
     @property
     def names(self) -> list[str]: ...
+    @property
+    def gap_notes(self) -> dict[str, Any]: ...
     @property
     def n_duplicate(self) -> int: ...
     @property

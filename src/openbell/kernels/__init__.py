@@ -24,11 +24,13 @@ from openbell.kernels._inputs import (
     Derived,
     Int32Array,
     as_column,
+    as_counts,
     as_labels,
     canonical,
     canonical_counts,
     described,
     refuse,
+    slot_ranges,
     space,
     writable,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "deinterleave",
     "derive",
     "derive_many",
+    "explain_gaps",
     "find_gaps",
     "interleave",
     "score",
@@ -223,6 +226,56 @@ def _scratch(n: int) -> Int32Array:
     return held
 
 
+def explain_gaps(
+    runs: Sequence[Int64Array],
+    n_expected: Sequence[int],
+    grid: Grid,
+    *,
+    coarser: Sequence[Int64Array | None] | None = None,
+    disconnects: Sequence[Int64Array | None] | None = None,
+) -> list[npt.NDArray[np.void]]:
+    """Tell why each gap of one interval's series is there, from all of them together.
+
+    Parameters
+    ----------
+    runs : sequence of numpy.ndarray
+        Of each symbol, int64 shape (n, 2): first missing slot and how many, ascending, as :meth:`BarIntervalData.gap_runs` returns them.
+    n_expected : sequence of int
+        Of each symbol, how many slots have ended; its last gap may end there.
+    grid : Grid
+        The slots of the interval, through the whole session.
+    coarser : sequence, optional
+        Of each symbol, None or int64 shape (m, 2): first slot and how many, of the vendor's
+        coarser bars that traded where the symbol has none of its own.
+    disconnects : sequence, optional
+        Likewise, when the feed is known to have been down.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Of each symbol :data:`~openbell.schema.GAP_NOTE_DTYPE`, one row per run, in order.
+
+    Raises
+    ------
+    SchemaError
+        When an array has another dtype or shape, or the sequences differ in length.
+
+    Notes
+    -----
+    O(gaps + missing slots), without the GIL. ``docs/quality.md`` tells how it is decided.
+    """
+    from openbell.kernels._reasons import explain
+
+    n = len(runs)
+    return explain(
+        slot_ranges("runs", runs, n),
+        as_counts("n_expected", n_expected, n, grid.n_slots),
+        grid.n_slots,
+        slot_ranges("coarser", coarser, n),
+        slot_ranges("disconnects", disconnects, n),
+    )
+
+
 def score(bars: BarArray, grid: Grid, elapsed_ns: int) -> float | None:
     """Tell how much of what has been expected so far is there, 0 to 100.
 
@@ -338,8 +391,17 @@ def warmup() -> None:
     derive(folded, grid, n_base=n_base)
     derive_many(bars, window, ["2m"], base="1m")
     find_gaps(bars, grid)
+    explain_gaps(*_two_hushed_symbols())
     score(bars, grid, minute)
     interleave(*deinterleave(bars))
+
+
+def _two_hushed_symbols() -> tuple[list[Int64Array], list[int], Grid]:
+    # Silent together for long enough that every part of the judgement is needed.
+    from openbell.clock.window import SessionWindow
+
+    grid = SessionWindow(date(1970, 1, 1), [(0, 400 * NS_PER_MINUTE)]).grid("1m")
+    return [np.array([(200, 100)], dtype=np.int64)] * 2, [400, 400], grid
 
 
 class _Plan:

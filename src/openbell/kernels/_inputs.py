@@ -6,6 +6,7 @@ everything becomes the one kind that :func:`openbell.kernels.warmup` covers. Loa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,11 +19,13 @@ __all__ = [
     "Derived",
     "Int32Array",
     "as_column",
+    "as_counts",
     "as_labels",
     "canonical",
     "canonical_counts",
     "described",
     "refuse",
+    "slot_ranges",
     "space",
     "writable",
 ]
@@ -90,6 +93,33 @@ def as_column(name: str, values: npt.ArrayLike, n: int) -> npt.NDArray[np.float6
     if numbers.dtype.kind not in "iuf" or numbers.shape != (n,):
         raise SchemaError(name, described(numbers), f"{n} numbers in 1 dimension")
     found: npt.NDArray[np.float64] = _read_only(numbers.astype(np.float64, copy=False))
+    return found
+
+
+def slot_ranges(name: str, ranges: Sequence[Int64Array | None] | None, n: int) -> list[Int64Array]:
+    none: Int64Array = _read_only(np.empty((0, 2), dtype=np.int64))
+    if ranges is None:
+        return [none] * n
+    if len(ranges) != n:
+        raise SchemaError(name, f"{len(ranges)} arrays", f"{n}, one for each symbol")
+    found = []
+    for of in ranges:
+        if of is None:
+            found.append(none)
+            continue
+        if not isinstance(of, np.ndarray) or of.dtype != np.int64 or of.shape != (len(of), 2):
+            raise SchemaError(name, described(of), "an int64 array of shape (n, 2)")
+        found.append(_read_only(of))
+    return found
+
+
+def as_counts(name: str, counts: Sequence[int], n: int, most: int) -> list[int]:
+    found = [int(count) for count in counts]
+    if len(found) != n:
+        raise SchemaError(name, f"{len(found)} counts", f"{n}, one for each symbol")
+    for count in found:
+        if not 0 <= count <= most:
+            raise SchemaError(name, str(count), f"a count of 0 to {most} slots")
     return found
 
 

@@ -34,7 +34,12 @@ from openbell.lifecycle.validation import (
     leave_out,
     require_any,
 )
-from openbell.processing import CloseCallback, DataProcessor, require_callable
+from openbell.processing import (
+    CloseCallback,
+    DataProcessor,
+    DataQualityManager,
+    require_callable,
+)
 from openbell.processing.indicators import check_indicator
 from openbell.schema import to_datetime
 from openbell.session import SessionData
@@ -116,6 +121,8 @@ class SessionCoordinator(NamedChecks):
         Tells the time: while a day runs, that of the root; between days, where the next opens.
     data_manager : DataManager
     processor : DataProcessor
+    quality : DataQualityManager
+        Finds the reasons of gaps, when these are read.
     results : dict of str to SymbolValidationResult
         Step 0 of the newest day, by symbol; those asked for while it ran too.
     phase : str
@@ -156,6 +163,7 @@ class SessionCoordinator(NamedChecks):
             )
         self.data_manager = data
         self.processor = DataProcessor(self.root, strict=session.strict)
+        self.quality = DataQualityManager(self.root)
         self.results: dict[str, SymbolValidationResult] = {}
         self._phase: Phase = "idle"
         self._is_closed = False
