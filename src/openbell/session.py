@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,9 +20,11 @@ from openbell.errors import ArgumentError, SessionStateError, TimeError, Unknown
 from openbell.gaps import GapInfo
 from openbell.intervals import interval as parse_interval
 from openbell.schema import to_datetime, to_iso, to_ns
-from openbell.symbol import SymbolSessionData, require_complete
+from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
     from openbell.bars import BarIntervalData
@@ -64,6 +67,7 @@ class SessionData:
         self._active_streams: dict[tuple[str, str], bool] = {}
         self._session_active = False
         self._latest: dict[str, tuple[int, list[BarIntervalData | None]]] = {}
+        self._readers: dict[str, Any] = {}
         self.on_incomplete: Literal["keep", "skip"] = "keep"
         self.data_arrival_event = threading.Event()
 
@@ -95,6 +99,7 @@ class SessionData:
             except BaseException:
                 self.core.set_window(None)
                 raise
+            self._readers = {}
             self._session_active = True
 
     def advance(self, now: datetime | int) -> None:
@@ -143,6 +148,7 @@ class SessionData:
             self._symbols = {}
             self.core.n_changes += 1
             self._latest = {}
+            self._readers = {}
             self._active_streams = {}
             self._session_active = False
             self.core.set_window(None)
@@ -406,23 +412,24 @@ class SessionData:
 
     # Export
 
-    def to_json(self, complete: bool = True) -> dict[str, Any]:
-        """The whole tree as the JSON dump has it, as plain Python values. A copy. O(bars).
+    def to_json(self, complete: bool = True, *, reader: str = "default") -> dict[str, Any]:
+        """The tree as the JSON dump has it, or what is new in it: plain values, a copy. O(bars).
 
         Parameters
         ----------
         complete : bool
-            Must be True: what is new since an earlier export cannot be had yet.
-
-        Raises
-        ------
-        ArgumentError
-            When `complete` is not True.
+            Whether to return all of it, from which the reader begins anew. Else what is new since
+            its last export, for ``export.apply_delta``; all of it when the day has had none.
+        reader : str
+            Who reads. Any number of them do not disturb each other; the day's end forgets them.
         """
-        from openbell.export import session_to_dict
+        from openbell.export import export_session
 
-        require_complete(complete)
-        return session_to_dict(self)
+        return export_session(self, self._readers, reader, complete=complete)
+
+    def forget_reader(self, reader: str) -> bool:
+        """Forget how far somebody has read; False when there is none of that name."""
+        return self._readers.pop(reader, None) is not None
 
     def write_json(
         self,
@@ -430,6 +437,8 @@ class SessionData:
         *,
         intervals: Sequence[str] | None = None,
         bars: bool = True,
+        complete: bool = True,
+        reader: str | None = None,
     ) -> None:
         """Write the JSON dump, symbol by symbol, in bounded memory; the file appears whole.
 
@@ -440,10 +449,12 @@ class SessionData:
             Series to write; None writes all.
         bars : bool
             Whether to write the bars themselves, or their counts and gaps alone.
+        complete, reader
+            As for :meth:`to_json`; a complete dump without `reader` begins none.
         """
-        from openbell.export import write_session_json
+        from openbell.export import write_export
 
-        write_session_json(self, path, intervals=intervals, bars=bars)
+        write_export(self, self._readers, reader, path, complete, intervals, bars)
 
     def to_csv(self, path: str | PathLike[str], *, interval: str = "1m") -> None:
         """Write the session log: one row per slot of an interval, columns for each symbol."""
@@ -453,10 +464,42 @@ class SessionData:
 
     def to_arrow(self, symbol: str, interval: str) -> pa.Table:
         """The closed bars of one series as an Arrow table, a copy. O(bars)."""
-        from openbell.export import series_to_arrow
+        return self[symbol]._series(interval).to_arrow(complete_only=self.on_incomplete == "skip")
 
-        skips = self.on_incomplete == "skip"
-        return series_to_arrow(self[symbol]._series(interval), complete_only=skips)
+    def to_table(self, interval: str, symbols: Iterable[str] | None = None) -> pa.Table:
+        """The closed bars of an interval over all records; see ``export.bars_table``."""
+        from openbell.export import bars_table
+
+        return bars_table(self, interval, symbols)
+
+    def to_polars(self, interval: str, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+        """The same as a polars frame."""
+        from openbell.export import to_polars
+
+        return to_polars(self.to_table(interval, symbols))
+
+    def to_pandas(self, interval: str, symbols: Iterable[str] | None = None) -> pd.DataFrame:
+        """The same as a pandas frame, indexed by symbol and timestamp."""
+        from openbell.export import to_pandas
+
+        return to_pandas(self.to_table(interval, symbols))
+
+    def bars_to_csv(
+        self, path: str | PathLike[str], interval: str, symbols: Iterable[str] | None = None
+    ) -> None:
+        """The same as a CSV file, a row for each bar; see ``export.write_bars_csv``."""
+        from openbell.export import pick_series, write_bars_csv
+
+        chosen = pick_series(self, interval, symbols)
+        write_bars_csv(chosen, path, complete_only=self.on_incomplete == "skip")
+
+    def to_parquet(
+        self, folder: str | PathLike[str], intervals: Iterable[str] | None = None
+    ) -> list[Path]:
+        """Write a dataset to replay from again; see ``export.write_dataset``."""
+        from openbell.export import write_dataset
+
+        return write_dataset(self, folder, intervals)
 
     def __repr__(self) -> str:
         state = "no day" if self.window is None else f"{self.window.calendar} {self.window.date}"

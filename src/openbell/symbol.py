@@ -97,6 +97,7 @@ class SymbolSessionData(SymbolEngine):
         "_events",
         "_is_loaded",
         "_noted_quality",
+        "_readers",
         "added_at",
         "added_by",
         "auto_provisioned",
@@ -153,6 +154,7 @@ class SymbolSessionData(SymbolEngine):
         self.historical_quality: dict[str, float | None] = {}
         self.historical_gaps: dict[str, Sequence[GapInfo]] = {}
         self._noted_quality: dict[str, float] = {}
+        self._readers: dict[str, Any] = {}
         self._events: dict[type[QuoteData | TickData], EventStore[Any]] = {}
         self._errors = ErrorLog()
         self._collect_series([base, *sources])
@@ -504,23 +506,18 @@ class SymbolSessionData(SymbolEngine):
 
     # Export
 
-    def to_json(self, complete: bool = True) -> dict[str, Any]:
-        """The record as the JSON dump has it, as plain Python values. A copy. O(bars).
+    def to_json(self, complete: bool = True, *, reader: str = "default") -> dict[str, Any]:
+        """The record as the JSON dump has it, or what is new in it: plain values, a copy. O(bars).
 
-        Parameters
-        ----------
-        complete : bool
-            Must be True: what is new since an earlier export cannot be had yet.
-
-        Raises
-        ------
-        ArgumentError
-            When `complete` is not True.
+        Parameters as in ``SessionData.to_json``, whose readers are others.
         """
-        from openbell.export import symbol_to_dict
+        from openbell.export import export_record
 
-        require_complete(complete)
-        return symbol_to_dict(self)
+        return export_record(self, self._readers, reader, complete=complete)
+
+    def forget_reader(self, reader: str) -> bool:
+        """Forget how far somebody has read; False when there is none of that name."""
+        return self._readers.pop(reader, None) is not None
 
     def _series(self, interval: str | None) -> BarIntervalData:
         key = self.base_interval if interval is None else parse_interval(interval).name
@@ -534,9 +531,3 @@ class SymbolSessionData(SymbolEngine):
     def __repr__(self) -> str:
         held = ", ".join(f"{name}: {len(series)}" for name, series in self.bars.items())
         return f"<SymbolSessionData {self.symbol} by {self.added_by} ({held})>"
-
-
-def require_complete(complete: bool) -> None:
-    """Refuse an export of what is new since the last one."""
-    if complete is not True:
-        raise ArgumentError("complete", complete, "True; deltas are not available in this version")

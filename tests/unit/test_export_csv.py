@@ -31,6 +31,33 @@ def test_export_csv_equals_the_log_written_by_hand(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["log.csv"]
 
 
+def test_export_csv_has_the_columns_and_cells_of_the_specification(tmp_path: Path) -> None:
+    """The example of the specification's document on metadata, and what stands beside it."""
+    root = ob.SessionData()
+    root.begin(make_window())
+    aapl = root.register_symbol_data(
+        ob.SymbolSessionData("AAPL", is_loaded=True, meets_session_config_requirements=True)
+    )
+    for minute in (30, 31):
+        aapl.append(ns(at(13, minute)), 10.0, 10.0, 10.0, 10.0, 1)
+    root.add_bar("TSLA", "1m", ob.BarData(at(13, 31), 20.0, 20.0, 20.0, 20.0, 1))
+    root.to_csv(tmp_path / "log.csv")
+    specified = [
+        "AAPL_1m_bars", "AAPL_meets_config_req", "AAPL_added_by",
+        "TSLA_1m_bars", "TSLA_meets_config_req", "TSLA_added_by",
+    ]  # fmt: skip
+    rows = read(tmp_path / "log.csv")
+    assert [(row["timestamp"][11:19], *(row[name] for name in specified)) for row in rows] == [
+        ("13:30:00", "1", "True", "config", "0", "False", "adhoc"),
+        ("13:31:00", "2", "True", "config", "1", "False", "adhoc"),
+    ]
+    assert [row["TSLA_auto_provisioned"] for row in rows] == ["True", "True"]
+    assert [row["AAPL_auto_provisioned"] for row in rows] == ["False", "False"]
+    assert [(row["TSLA_1m_quality"], row["TSLA_1m_missing"]) for row in rows] == [
+        ("0.0", "1"), ("50.0", "1"),
+    ]  # fmt: skip
+
+
 def test_export_csv_has_a_row_per_elapsed_slot_and_breaks_no_rule(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     write_session_csv(make_session(), path)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import openbell as ob
-from openbell.errors import ArgumentError, IntervalError, OpenbellError
+from openbell.errors import IntervalError, OpenbellError
 from openbell.export import (
     load_session_dump,
     session_to_dict,
@@ -56,7 +56,8 @@ def test_export_json_keys_stand_in_the_order_of_the_tree(root: ob.SessionData) -
         "volume", "high", "low", "last_update", "data", "quotes", "ticks",
     ]  # fmt: skip
     assert list(series) == [
-        "count", "generated", "base", "quality", "coverage", "gaps", "columns", "data",
+        "count", "generated", "base", "quality", "explained_quality", "coverage", "gaps", "columns",
+        "data",
     ]  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def test_export_json_times_finer_than_a_second_keep_every_digit() -> None:
     opened = SEGMENTS[0][0]
     assert iso_column(np.array([opened], dtype=np.int64)) == ["2025-07-02T13:30:00+00:00"]
     assert iso_column(np.array([opened, opened + 7], dtype=np.int64)) == [
-        "2025-07-02T13:30:00.000000000+00:00",
+        "2025-07-02T13:30:00+00:00",
         "2025-07-02T13:30:00.000000007+00:00",
     ]
 
@@ -500,11 +501,7 @@ def test_export_json_that_skips_more_than_it_counts_is_found() -> None:
     assert {violation.rule for violation in validate_session_dump(tree)} >= {"derived_slots"}
 
 
-def test_export_json_of_what_changed_is_refused_by_name(root: ob.SessionData) -> None:
-    assert root.to_json() == root.to_json(complete=True) == golden()
-    aapl = root["AAPL"]
-    assert aapl.to_json(True) == golden()["symbols"]["AAPL"]
-    for holder in (root, aapl):
-        with pytest.raises(ArgumentError, match="deltas are not available") as caught:
-            holder.to_json(complete=False)
-        assert (caught.value.name, caught.value.received) == ("complete", False)
+def test_export_json_as_a_method_says_whose_reading_it_begins(root: ob.SessionData) -> None:
+    begun = {"delta": {"reader": "default", "sequence": 0}}
+    assert root.to_json() == root.to_json(complete=True) == golden() | begun
+    assert root["AAPL"].to_json(True) == golden()["symbols"]["AAPL"] | begun

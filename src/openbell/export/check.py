@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import date
-from os import PathLike
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import numpy as np
 from openbell.clock.window import SessionWindow
 from openbell.errors import DumpError, IntervalError, OpenbellError
 from openbell.export.check_csv import check_csv_log
+from openbell.export.check_delta import Source, merge_deltas
+from openbell.export.check_gaps import check_gap_reasons, read_gaps
 from openbell.export.check_history import check_historical
 from openbell.export.check_record import (
     check_counters,
@@ -25,34 +28,41 @@ from openbell.export.check_rules import (
     SeriesFacts,
     Shape,
     Violation,
-    check_derived,
-    check_series,
     check_shape,
+    instant_of,
     is_count,
     is_instant,
+    is_number,
 )
-from openbell.export.load import Tree, parse_bars, read_dump
+from openbell.export.check_series import check_derived, check_series
+from openbell.export.load import (
+    DeltaAloneError,
+    KnownTimes,
+    RowError,
+    Tree,
+    parse_bars,
+    parse_times,
+    read_dump,
+)
 from openbell.intervals import interval
 from openbell.provenance import RULES, Provenance
-from openbell.schema import QUOTE_DTYPE, TICK_DTYPE, to_ns
+from openbell.schema import NS_PER_DAY, QUOTE_DTYPE, TICK_DTYPE, to_iso, to_ns
 
 __all__ = ["Violation", "validate_session_dump"]
 
 _VOLUME_TOLERANCE: Final = 1e-9
+#: Longer than any exchange trading day; the slots of a longer one would not fit into memory.
+_MAX_SESSION_NS: Final = 7 * NS_PER_DAY
+_TEXT: Final = (str, type(None))
 
 
-def _optional(kind: type | tuple[type, ...]) -> tuple[type, ...]:
-    return (*(kind if isinstance(kind, tuple) else (kind,)), type(None))
+def _is_score(value: Any) -> bool:
+    return value is None or is_number(value)
 
 
-def _list_of(shape: Shape) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, list) and all(check_shape(item, shape, "", Findings()) for item in value)
-    )
+def _is_moment(value: Any) -> bool:
+    return value is None or is_instant(value)
 
-
-_NUMBER: Final = (int, float)
-_TEXT: Final = _optional(str)
 
 _SESSION: Final[Shape] = {
     "date": _TEXT, "open": _TEXT, "close": _TEXT, "segments": list, "active": bool,
@@ -66,42 +76,40 @@ _METADATA: Final[Shape] = {
     "meets_session_config_requirements": bool,
     "added_by": str,
     "auto_provisioned": bool,
-    "added_at": lambda value: value is None or is_instant(value),
+    "added_at": _is_moment,
     "upgraded_from_adhoc": bool,
 }
 _SYMBOL_SESSION: Final[Shape] = {
-    "volume": _optional(_NUMBER), "high": _optional(_NUMBER), "low": _optional(_NUMBER),
-    "last_update": lambda value: value is None or is_instant(value),
+    "volume": _is_score, "high": _is_score, "low": _is_score, "last_update": _is_moment,
     "data": dict, "quotes": dict, "ticks": dict,
 }  # fmt: skip
 _SERIES: Final[Shape] = {
-    "count": is_count, "generated": bool, "base": _TEXT, "quality": _optional(_NUMBER),
-    "coverage": _optional(_NUMBER), "gaps": dict,
+    "count": is_count, "generated": bool, "base": _TEXT, "quality": _is_score,
+    "coverage": _is_score, "gaps": dict,
 }  # fmt: skip
-_GAPS: Final[Shape] = {
-    "gap_count": is_count,
-    "missing_bars": is_count,
-    "ranges": _list_of(
-        {"start_time": is_instant, "end_time": is_instant, "bar_count": is_count, "reason": str}
-    ),
-}
+#: Keys that not every dump has.
+_SERIES_MAY: Final[Shape] = {
+    "explained_quality": _is_score, "evicted": is_count, "incomplete": is_count,
+}  # fmt: skip
 
 
-def validate_session_dump(dump: Mapping[str, Any] | str | PathLike[str]) -> list[Violation]:
+@np.errstate(all="ignore")
+def validate_session_dump(dump: Source | Sequence[Source]) -> list[Violation]:
     """Check an export against every rule that a session obeys.
 
     Parameters
     ----------
-    dump : mapping or path
+    dump : mapping or path, or a sequence of them
         The tree of ``SessionData.to_json()``, a JSON dump, or a CSV session log (told by the
-        suffix, or, when it is neither ``.csv`` nor ``.json``, by how the content begins).
+        suffix, or, when it is neither ``.csv`` nor ``.json``, by how the content begins). A
+        sequence is a reader's complete dump and its deltas, in order; what they give is judged.
 
     Returns
     -------
     list of Violation
         Empty when all is well. ``str()`` of each is one line. A file that is no dump at all
         gives one violation of the rule ``schema``. What a dump does not hold (rows left out,
-        bars that a ring evicted, gaps around incomplete bars left out) is not judged.
+        bars that a ring evicted, scores and reasons of an older openbell) is not judged.
 
     Raises
     ------
@@ -110,24 +118,46 @@ def validate_session_dump(dump: Mapping[str, Any] | str | PathLike[str]) -> list
 
     Notes
     -----
-    Recomputes from the rows: counts, order, slots, OHLC, gaps, quality, coverage, session
-    volume, high and low, derived series and their ``n_base``; reads the provenance table; and
-    looks whether quotes, trades, indicators and errors are sound and of the session.
+    Recomputes from the rows: counts, order, slots, OHLC, gaps, quality, explained quality,
+    coverage, the session's volume, high, low and last update, derived series and their
+    ``n_base``. Reads the provenance table. Looks whether the reasons of gaps can be, with their
+    evidence and with each other, and whether quotes, trades, indicators, errors and history are
+    sound and of their time.
+
+    O(rows), one symbol in memory at a time.
     """
+    findings = Findings()
+    if isinstance(dump, Sequence) and not isinstance(dump, str):
+        merged = merge_deltas(dump, findings)
+        if merged is None:
+            return findings.found
+        dump = merged
     if not isinstance(dump, Mapping) and _is_csv(Path(dump)):
         return check_csv_log(dump)
-    findings = Findings()
     try:
         session, symbols = read_dump(dump)
+    except DeltaAloneError as error:
+        findings.add("delta_sequence", "; ".join(error.problems))
+        return findings.found
     except DumpError as error:
         findings.add("schema", "; ".join(error.problems))
         return findings.found
-    window, now_ns = _check_session(session, findings)
-    for name, tree in symbols:
+    day = _check_session(session, findings)
+    for name, tree in _decoded(symbols, findings):
         symbol_findings = Findings(name)
-        _check_symbol(name, tree, window, now_ns, symbol_findings)
+        _check_symbol(name, tree, day, symbol_findings)
         findings.found += symbol_findings.found
     return findings.found
+
+
+def _decoded(symbols: Iterator[tuple[str, Any]], findings: Findings) -> Iterator[tuple[str, Any]]:
+    while True:
+        try:
+            yield next(symbols)
+        except StopIteration:
+            return
+        except DumpError as error:
+            findings.add("schema", "; ".join(error.problems))
 
 
 def _is_csv(path: Path) -> bool:
@@ -140,29 +170,58 @@ def _is_csv(path: Path) -> bool:
     return suffix == ".csv" or (suffix != ".json" and not head.startswith((b"{", b"[")))
 
 
-def _check_session(session: Tree, findings: Findings) -> tuple[SessionWindow | None, int | None]:
+@dataclass(slots=True)
+class _Day:
+    """What the dump says about the session, for all its symbols.
+
+    Attributes
+    ----------
+    is_known : bool
+        False when it says something of which no session can be made.
+    """
+
+    window: SessionWindow | None = None
+    now_ns: int | None = None
+    is_known: bool = True
+    times: KnownTimes = field(default_factory=dict)
+
+
+def _check_session(session: Tree, findings: Findings) -> _Day:
+    day = _Day()
     if not check_shape(session, _SESSION, "session", findings):
-        return None, None
-    try:
-        now_ns = None if session["now"] is None else to_ns(session["now"], "session.now")
-        window = _make_window(session)
-    except (OpenbellError, OverflowError, TypeError, ValueError) as error:
-        findings.add("session", f"no session can be made of it: {error}")
-        return None, None
-    if window is not None:
-        for key, real in (("open", window.open_ns), ("close", window.close_ns)):
-            if session[key] is None or to_ns(session[key]) != real:
-                findings.add("session", f"{key} is {session[key]}, not that of its segments")
-    return window, now_ns
-
-
-def _make_window(session: Tree) -> SessionWindow | None:
+        day.is_known = False
+        return day
+    if session["now"] is not None:
+        day.now_ns = instant_of(session["now"])
+        if day.now_ns is None:
+            findings.add("session", f"now is {session['now']!r}, not an instant")
     if session["date"] is None:
-        return None
-    for key in ("open", "close"):
-        if session[key] is not None:
-            to_ns(session[key], f"session.{key}")
-    spans = [(to_ns(opened), to_ns(closed)) for opened, closed in session["segments"]]
+        return day
+    try:
+        window = day.window = _make_window(session)
+    except (OpenbellError, ValueError) as error:
+        findings.add("session", f"no session can be made of it: {error}")
+        day.is_known = False
+        return day
+    for key, real in (("open", window.open_ns), ("close", window.close_ns)):
+        if session[key] is None or instant_of(session[key]) != real:
+            findings.add("session", f"{key} is {session[key]}, not that of its segments")
+    # Some sessions open on the evening before.
+    since_ns = window.open_ns - to_ns(datetime.combine(window.date, time(), UTC))
+    if not -NS_PER_DAY <= since_ns < 3 * NS_PER_DAY // 2:
+        findings.add("session", f"date is {window.date}, far from its segments")
+    return day
+
+
+def _make_window(session: Tree) -> SessionWindow:
+    spans = []
+    for pair in session["segments"]:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"{reprlib.repr(pair)} is not an open and a close")
+        opened_ns, closed_ns = parse_times(pair).tolist()
+        spans.append((opened_ns, closed_ns))
+    if spans and spans[-1][1] - spans[0][0] > _MAX_SESSION_NS:
+        raise ValueError("it is longer than a week")
     return SessionWindow(
         date.fromisoformat(session["date"]),
         spans,
@@ -172,13 +231,8 @@ def _make_window(session: Tree) -> SessionWindow | None:
     )
 
 
-def _check_symbol(
-    name: str,
-    tree: Any,
-    window: SessionWindow | None,
-    now_ns: int | None,
-    findings: Findings,
-) -> None:
+def _check_symbol(name: str, tree: Any, day: _Day, findings: Findings) -> None:
+    window, now_ns = day.window, day.now_ns
     if not check_shape(tree, _SYMBOL, "symbol", findings):
         return
     if tree["symbol"] != name:
@@ -192,10 +246,12 @@ def _check_symbol(
         return
     check_events("quotes", session["quotes"], QUOTE_DTYPE, window, findings)
     check_events("ticks", session["ticks"], TICK_DTYPE, window, findings)
-    if session.get("as_of") is not None and is_instant(session["as_of"]):
-        now_ns = to_ns(session["as_of"])
+    if session.get("as_of") is not None and check_shape(
+        session, {"as_of": is_instant}, "session", findings
+    ):
+        now_ns = instant_of(session["as_of"])
     check_errors(tree.get("errors", []), window, now_ns, findings)
-    read = [_read_series(k, item, window, findings) for k, item in session["data"].items()]
+    read = [_read_series(k, item, day, findings) for k, item in session["data"].items()]
     series = {facts.interval: facts for facts in read if facts is not None}
     base = series.get(tree["base_interval"])
     if base is not None:
@@ -206,12 +262,18 @@ def _check_symbol(
         check_series(facts, findings)
     check_indicators(tree, series, now_ns, findings)
     _check_quality_map(tree["quality"], series, findings)
-    if base is None or not base.has_rows:
+    if base is None:
+        return
+    derived = [facts for facts in series.values() if facts.generated]
+    for facts in derived:
+        check_gap_reasons(facts, base, findings)
+    if not base.has_rows:
         return
     _check_metrics(session, base, findings)
-    if (np.diff(base.bars["timestamp"]) > 0).all():
-        for facts in series.values():
-            if facts.generated and facts.has_rows:
+    ts_ns = base.bars["timestamp"]
+    if (ts_ns[1:] > ts_ns[:-1]).all():
+        for facts in derived:
+            if facts.has_rows:
                 check_derived(facts, base, findings)
 
 
@@ -221,10 +283,15 @@ def _check_base(name: str, series: dict[str, SeriesFacts], findings: Findings) -
     except IntervalError as error:
         findings.add("base_interval", str(error))
         return
+    if base.name != name:
+        findings.add("base_interval", f"{name} is spelled {base.name}")
     for facts in series.values():
         above = interval(facts.interval)
         if facts.generated and not base.divides(above):
             findings.add("base_interval", f"derived, but not a multiple of {name}", above.name)
+        elif facts.generated and facts.tree["base"] != name:
+            findings.add("base_interval", f"derived from {facts.tree['base']}, but the base is "
+                         f"{name}", above.name)  # fmt: skip
         elif not facts.generated and above < base:
             findings.add("base_interval", f"arrives, but is finer than base {name}", above.name)
 
@@ -237,41 +304,45 @@ def _check_provenance(tree: Tree, findings: Findings) -> None:
             findings.add(f"provenance.{rule.name}", f"broken: {rule.words}")
 
 
-def _read_series(
-    name: str, tree: Any, window: SessionWindow | None, findings: Findings
-) -> SeriesFacts | None:
+def _read_series(name: str, tree: Any, day: _Day, findings: Findings) -> SeriesFacts | None:
     where = f"data.{name}"
-    if not check_shape(tree, _SERIES, where, findings):
+    if not check_shape(tree, _SERIES, where, findings, name):
         return None
-    if not check_shape(tree["gaps"], _GAPS, f"{where}.gaps", findings):
-        return None
-    for key in ("evicted", "incomplete"):
-        if not is_count(tree.get(key, 0)):
-            findings.add("schema", f"{where}.{key} is {tree[key]!r}, not a count", name)
-            return None
+    may = {key: shape for key, shape in _SERIES_MAY.items() if key in tree}
+    fine = check_shape(tree, may, where, findings, name)
+    gaps = read_gaps(tree["gaps"], f"{where}.gaps", name, findings, day.times)
     try:
-        bars, n_base = parse_bars(tree)
-        grid = None if window is None else window.grid(name)
-    except (KeyError, OpenbellError, OverflowError, ValueError) as error:
-        findings.add("schema", f"{where} cannot be read: {error}", name)
+        if interval(name).name != name:
+            raise ValueError(f"it is spelled {interval(name)}")
+        bars, n_base = parse_bars(tree, day.times)
+        grid = None if day.window is None else day.window.grid(name)
+    except (OpenbellError, ValueError) as error:
+        at = error.time_in(tree) if isinstance(error, RowError) else None
+        findings.add("schema", f"{where} cannot be read: {error}", name, at)
         return None
-    if window is None and len(bars):
-        findings.add("session", "has bars, but the dump has no session they belong to", name)
-    return SeriesFacts(name, tree, bars, n_base, "data" in tree, grid)
+    if day.window is None and day.is_known and len(bars):
+        findings.add("session", "has bars, but the dump has no session they belong to", name,
+                     int(bars["timestamp"][0]))  # fmt: skip
+    if gaps is None or not fine:
+        return None
+    return SeriesFacts(name, tree, bars, n_base, "data" in tree, grid, gaps)
 
 
 def _elapsed(
     facts: SeriesFacts, base: SeriesFacts | None, window: SessionWindow | None, now_ns: int | None
 ) -> int | None:
-    if window is None or facts.grid is None:
+    if window is None or facts.grid is None or now_ns is None:
         return None
-    if now_ns is not None and now_ns >= window.close_ns:
+    if now_ns >= window.close_ns:
         return now_ns
     # Derived series live on their base's time; a series written directly on its own.
     source = base if facts.generated else facts
     if source is None or not source.has_rows or source.grid is None:
         return None
-    known = [] if now_ns is None else [now_ns]
+    if facts.generated and facts.n_incomplete:
+        # One that was left out may lie ahead of all the others.
+        return None
+    known = [now_ns]
     seen = [(source.bars, source.grid)]
     if facts.generated and facts.n_base is not None:
         # A derived bar that was written directly may lie ahead of both.
@@ -280,20 +351,29 @@ def _elapsed(
         if len(bars):
             newest = grid.slot_of(int(bars["timestamp"].max()))
             known += [int(grid.ends_ns[newest])] if newest >= 0 else []
-    return max(known, default=window.open_ns)
+    return max(known)
 
 
 def _check_quality_map(quality: Tree, series: dict[str, SeriesFacts], findings: Findings) -> None:
+    check_shape(quality, dict.fromkeys(quality, _is_score), "quality", findings)
     for name, facts in series.items():
         if quality.get(name) != facts.tree["quality"]:
-            findings.add("quality_map", f"quality says {quality.get(name)}, the series "
-                         f"{facts.tree['quality']}", name)  # fmt: skip
+            findings.add("quality_map", f"quality says {reprlib.repr(quality.get(name))}, the "
+                         f"series {facts.tree['quality']}", name)  # fmt: skip
 
 
 def _check_metrics(session: Tree, base: SeriesFacts, findings: Findings) -> None:
+    bars = base.bars
+    newest_ns = int(bars["timestamp"].max()) if len(bars) else None
+    if base.grid is not None:
+        slot = -1 if newest_ns is None else base.grid.slot_of(newest_ns)
+        end_ns = None if slot < 0 else int(base.grid.ends_ns[slot])
+        if instant_of(session["last_update"]) != end_ns:
+            ends = "there is no bar" if end_ns is None else f"the newest bar ends {to_iso(end_ns)}"
+            findings.add("last_update", f"last_update is {session['last_update']}, {ends}",
+                         base.interval, newest_ns)  # fmt: skip
     if base.n_evicted:
         return
-    bars = base.bars
     wanted = {
         "high": float(bars["high"].max()) if len(bars) else None,
         "low": float(bars["low"].min()) if len(bars) else None,

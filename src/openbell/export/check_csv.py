@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell.errors import DumpError, OpenbellError
-from openbell.export.check_rules import BoolArray, Findings, Violation
+from openbell.export.check_rules import BoolArray, Findings, Violation, instant_of
 from openbell.export.csv_log import METADATA_COLUMNS
+from openbell.export.load import parse_times
 from openbell.provenance import RULES, Provenance
-from openbell.schema import Int64Array, to_ns
+from openbell.schema import Int64Array
 
 __all__ = ["check_csv_log"]
 
@@ -63,7 +64,7 @@ def check_csv_log(path: str | PathLike[str]) -> list[Violation]:
     bad = next((k for k, row in enumerate(body) if len(row) != len(header)), None)
     if bad is not None:
         findings.add("schema", f"line {bad + 2} has {len(body[bad])} cells for {len(header)} "
-                     f"columns")  # fmt: skip
+                     f"columns", ts_ns=instant_of("".join(body[bad][:1])))  # fmt: skip
         return findings.found
     symbols = _sort_columns(header, findings)
     columns: list[tuple[str, ...]] = list(zip(*body, strict=True)) or [()] * len(header)
@@ -79,10 +80,13 @@ def check_csv_log(path: str | PathLike[str]) -> list[Violation]:
 
 def _sort_columns(header: list[str], findings: Findings) -> dict[str, _SymbolColumns]:
     symbols: dict[str, _SymbolColumns] = {}
+    seen = {header[0]}
     for at, name in enumerate(header[1:], start=1):
-        if name in header[:at]:
+        if name in seen:
             findings.add("schema", f"column {name!r} stands there twice")
-        elif match := _SERIES_COLUMN.fullmatch(name):
+            continue
+        seen.add(name)
+        if match := _SERIES_COLUMN.fullmatch(name):
             symbol = symbols.setdefault(match[1], _SymbolColumns())
             symbol.series.setdefault(match[2], {})[match[3]] = at
         elif match := _SYMBOL_COLUMN.fullmatch(name):
@@ -94,11 +98,13 @@ def _sort_columns(header: list[str], findings: Findings) -> dict[str, _SymbolCol
 
 def _check_times(texts: tuple[str, ...], findings: Findings) -> Int64Array | None:
     try:
-        ts_ns = np.array([to_ns(text, "timestamp") for text in texts], dtype=np.int64)
+        ts_ns = parse_times(texts)
     except OpenbellError as error:
-        findings.add("schema", str(error))
+        line = 2 + next(k for k, text in enumerate(texts) if instant_of(text) is None)
+        findings.add("schema", f"line {line}: {error}")
         return None
-    late = np.concatenate(([False], np.diff(ts_ns) <= 0)) if len(ts_ns) else np.empty(0, bool)
+    late = np.zeros(len(ts_ns), dtype=bool)
+    late[1:] = ts_ns[1:] <= ts_ns[:-1]
     findings.rows("order", late, ts_ns, "", "at or before the one above it")
     return ts_ns
 
@@ -109,7 +115,7 @@ def _check_symbol(
     ts_ns: Int64Array,
     findings: Findings,
 ) -> None:
-    _check_metadata({key: columns[at] for key, at in where.plain.items()}, findings)
+    _check_metadata({key: columns[at] for key, at in where.plain.items()}, ts_ns, findings)
     for name, parts in where.series.items():
         read = {key: _numbers(columns[at], name, ts_ns, findings) for key, at in parts.items()}
         _check_series(read, name, ts_ns, findings)
@@ -121,21 +127,25 @@ def _check_symbol(
     _check_prices(prices, ts_ns, findings)
 
 
-def _check_metadata(texts: dict[str, tuple[str, ...]], findings: Findings) -> None:
+def _check_metadata(
+    texts: dict[str, tuple[str, ...]], ts_ns: Int64Array, findings: Findings
+) -> None:
     for key in _REQUIRED:
         if key not in texts:
             findings.add("schema", f"no column {findings.symbol}_{key}")
             return
     flags: dict[str, Any] = {}
     for key in (*METADATA_COLUMNS, "is_loaded"):
-        values = sorted(set(texts.get(key, ())))
+        values = texts.get(key, ())
         if not values:
             continue
-        if len(values) > 1:
-            findings.add("metadata", f"{key} changes from row to row: {', '.join(values)}")
+        changed = np.array([value != values[0] for value in values])
+        if changed.any():
+            findings.rows("metadata", changed, ts_ns, "", f"where {key} is not {values[0]!r} as "
+                          f"above")  # fmt: skip
             return
         flags[METADATA_COLUMNS.get(key, key)] = values[0]
-    for key in flags.keys() - {"added_by", "added_at"}:
+    for key in [key for key in flags if key not in ("added_by", "added_at")]:
         if flags[key] not in _FLAGS:
             findings.add("schema", f"{key} is {flags[key]!r}, neither True nor False")
             return
@@ -149,11 +159,8 @@ def _check_provenance(flags: dict[str, Any], findings: Findings) -> None:
     # Columns that document 000 does not ask for may be absent; then nothing is held against them.
     known_time, known_upgrade = "added_at" in flags, "upgraded_from_adhoc" in flags
     flags["added_at"] = flags.get("added_at") or None
-    try:
-        if flags["added_at"] is not None:
-            to_ns(flags["added_at"], "added_at")
-    except OpenbellError as error:
-        findings.add("schema", str(error))
+    if flags["added_at"] is not None and instant_of(flags["added_at"]) is None:
+        findings.add("schema", f"added_at is {flags['added_at']!r}, not an instant")
     for rule in RULES:
         if not known_time and rule.name in ("config_before_open", "added_later_has_time"):
             continue
@@ -171,14 +178,19 @@ def _numbers(
     unreadable = np.zeros(len(texts), dtype=bool)
     for k, text in enumerate(texts):
         if text:
-            try:
-                values[k] = float(text)
-            except ValueError:
-                unreadable[k] = True
-            else:
-                unreadable[k] = not math.isfinite(values[k])
+            number = _finite(text)
+            values[k] = math.nan if number is None else number
+            unreadable[k] = number is None
     findings.rows("finite", unreadable, ts_ns, name, "with something that is not a number")
     return values
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _check_series(

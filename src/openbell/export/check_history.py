@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import reprlib
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import numpy as np
 
-from openbell.export.check_rules import Findings, Shape, check_rows, check_shape, is_count, is_value
-from openbell.export.load import Tree, parse_bars
+from openbell.errors import OpenbellError
+from openbell.export.check_gaps import check_gap_sums, read_gaps
+from openbell.export.check_rules import (
+    Findings,
+    Shape,
+    check_rows,
+    check_shape,
+    is_count,
+    is_number,
+    is_value,
+)
+from openbell.export.load import RowError, Tree, parse_bars
+from openbell.intervals import interval
 from openbell.schema import NS_PER_DAY, BarArray, to_ns
 
 __all__ = ["check_historical"]
@@ -16,7 +28,7 @@ __all__ = ["check_historical"]
 _HISTORICAL: Final[Shape] = {"loaded": bool, "data": dict}
 _SERIES: Final[Shape] = {
     "count": is_count,
-    "quality": (int, float, type(None)),
+    "quality": lambda value: value is None or is_number(value),
 }
 
 
@@ -36,21 +48,27 @@ def check_historical(tree: Tree, session_date: date | None, findings: Findings) 
         findings.add("historical_loaded", "not loaded, but there are bars of trailing days")
     for name, value in tree.items():
         if name not in _HISTORICAL and not is_value(value):
-            findings.add("historical_indicator", f"{name} is {value!r:.60}, expected a number, "
-                         f"null, or a list of them")  # fmt: skip
+            findings.add("historical_indicator", f"{name} is {reprlib.repr(value)}, expected a "
+                         f"number, null, or a list of them")  # fmt: skip
     for name, series in tree["data"].items():
         where = f"historical.{name}"
-        if not check_shape(series, _SERIES, where, findings):
+        if not check_shape(series, _SERIES, where, findings, name):
             continue
         try:
+            interval(name)
             bars, _ = parse_bars(series)
-        except (KeyError, ValueError) as error:
-            findings.add("schema", f"{where} cannot be read: {error}", name)
+        except (OpenbellError, ValueError) as error:
+            at = error.time_in(series) if isinstance(error, RowError) else None
+            findings.add("schema", f"{where} cannot be read: {error}", name, at)
             continue
         count = series["count"]
         if "data" in series and len(bars) != count:
             findings.add("historical_count", f"count is {count}, data has {len(bars)} rows", name)
         check_rows(bars, name, findings, prefix="historical_")
+        if "gaps" in series:
+            gaps = read_gaps(series["gaps"], f"{where}.gaps", name, findings)
+            if gaps is not None:
+                check_gap_sums(series["gaps"], gaps, name, findings, prefix="historical_")
         if "days" in series:
             _check_days(name, series, bars, session_date, findings)
 
@@ -62,10 +80,11 @@ def _check_days(
     if not isinstance(days, dict) or not all(map(_is_date, days)):
         findings.add("schema", f"historical.{name}.days are not dates", name)
         return
-    if not check_shape(days, dict.fromkeys(days, is_count), f"historical.{name}.days", findings):
+    where = f"historical.{name}.days"
+    if not check_shape(days, dict.fromkeys(days, is_count), where, findings, name):
         return
     dates = [date.fromisoformat(day) for day in days]
-    if dates != sorted(dates) or (session_date and any(day >= session_date for day in dates)):
+    if dates != sorted(set(dates)) or (session_date and any(day >= session_date for day in dates)):
         findings.add("historical_days", "days do not ascend towards the session", name)
     n_in_days = sum(days.values())
     if n_in_days != series["count"]:
@@ -86,6 +105,6 @@ def _midnight_ns(day: date) -> int:
 
 def _is_date(value: Any) -> bool:
     try:
-        return date.fromisoformat(value).year >= 1900
-    except ValueError:
+        return 1900 <= date.fromisoformat(value).year < 2262
+    except (TypeError, ValueError):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,12 +15,13 @@ from openbell.export.check_rules import (
     SeriesFacts,
     Shape,
     check_shape,
+    instant_of,
     is_count,
     is_instant,
     is_value,
 )
-from openbell.export.load import Tree, parse_events
-from openbell.schema import REFUSALS, to_iso, to_ns
+from openbell.export.load import RowError, Tree, parse_events
+from openbell.schema import REFUSALS, to_iso
 
 __all__ = ["check_counters", "check_errors", "check_events", "check_indicators"]
 
@@ -70,8 +72,9 @@ def check_events(
         return
     try:
         rows = parse_events(tree, dtype)
-    except (KeyError, ValueError) as error:
-        findings.add("schema", f"{kind} cannot be read: {error}")
+    except ValueError as error:
+        at = error.time_in(tree) if isinstance(error, RowError) else None
+        findings.add("schema", f"{kind} cannot be read: {error}", ts_ns=at)
         return
     if len(rows) != tree["count"]:
         findings.add("count", f"{kind}: count is {tree['count']}, data has {len(rows)} rows")
@@ -96,14 +99,15 @@ def check_errors(
     for k, item in enumerate(errors):
         if not check_shape(item, _ERROR, f"errors.{k}", findings):
             continue
+        first_ns = instant_of(item["first"])
         if item["n"] < 1:
-            findings.add("errors", f"{item['where']}: n is {item['n']}, expected 1 or more")
-        first_ns = None if item["first"] is None else to_ns(item["first"])
+            findings.add("errors", f"{item['where']}: n is {item['n']}, expected 1 or more",
+                         ts_ns=first_ns)  # fmt: skip
         if first_ns is None or window is None:
             continue
         if first_ns < window.open_ns or (now_ns is not None and first_ns > now_ns):
             findings.add("errors", f"{item['where']}: first at {item['first']}, which is not "
-                         f"within the session so far")  # fmt: skip
+                         f"within the session so far", ts_ns=first_ns)  # fmt: skip
 
 
 def check_indicators(
@@ -117,34 +121,34 @@ def check_indicators(
         where = f"indicators.{name}"
         if not isinstance(item, Mapping):
             if not is_value(item):
-                findings.add("schema", f"{where} is {item!r:.60}, not an indicator")
+                findings.add("schema", f"{where} is {reprlib.repr(item)}, not an indicator")
             continue
         # What a user's own indicator says is the user's.
         is_own = ":" in str(item.get("type"))
         shape: Shape = {**_INDICATOR, "value": lambda _: True} if is_own else _INDICATOR
-        if not check_shape(item, shape, where, findings):
+        name_of = item.get("interval")
+        interval = name_of if isinstance(name_of, str) else ""
+        if not check_shape(item, shape, where, findings, interval):
             continue
-        interval = item["interval"]
         # A dump of some intervals only still tells the quality of all.
         if interval not in tree["quality"]:
             findings.add("indicator_interval", f"{name} is of {interval}, which is no series of "
                          f"the symbol", interval)  # fmt: skip
+        at_ns = instant_of(item["timestamp"])
         if item["ready"] and item["value"] is None:
-            findings.add("indicator_ready", f"{name} is ready, but has no value", interval)
+            findings.add("indicator_ready", f"{name} is ready, but has no value", interval, at_ns)
         until_ns = _elapsed(tree, series.get(interval), now_ns)
-        if item["timestamp"] is None or until_ns is None:
-            continue
-        if to_ns(item["timestamp"]) > until_ns:
+        if at_ns is not None and until_ns is not None and at_ns > until_ns:
             findings.add("indicator_time", f"{name} is of {item['timestamp']}, after "
-                         f"{to_iso(until_ns)}", interval)  # fmt: skip
+                         f"{to_iso(until_ns)}", interval, at_ns)  # fmt: skip
 
 
 def _elapsed(tree: Tree, facts: SeriesFacts | None, now_ns: int | None) -> int | None:
     # An append does not move the session's clock, and an indicator goes with the bars.
     if now_ns is None:
         return None
-    last_update = tree["session"]["last_update"]
-    known = [now_ns] if last_update is None else [now_ns, to_ns(last_update)]
+    last_update_ns = instant_of(tree["session"]["last_update"])
+    known = [now_ns] if last_update_ns is None else [now_ns, last_update_ns]
     if facts is not None and not facts.is_base:
         if facts.elapsed_ns is None:
             return None

@@ -6,23 +6,23 @@ that bars arriving meanwhile do not tear it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from openbell.bars import n_unexplained
 from openbell.errors import OpenbellError, SessionStateError
+from openbell.export.deferred import DeferredRows
 from openbell.export.files import replacing
 from openbell.export.texts import (
     Labels,
     float_or_none,
     gaps_tree,
-    iso_column,
     iso_or_none,
     plain,
-    rows_tree,
     volume_or_none,
 )
 from openbell.intervals import interval
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from openbell.bars import BarIntervalData
     from openbell.error_log import RecordError
+    from openbell.events import EventSequence
     from openbell.gaps import GapInfo
     from openbell.session import SessionData
     from openbell.symbol import SymbolSessionData
@@ -43,6 +44,7 @@ __all__ = ["SCHEMA_VERSION", "session_to_dict", "symbol_to_dict", "write_session
 SCHEMA_VERSION: Final = 1
 
 _CAPTURE_TRIES: Final = 64
+_NEVER: Final = int(np.iinfo(np.int64).min)
 
 
 def session_to_dict(
@@ -74,7 +76,7 @@ def session_to_dict(
     SessionStateError
         When other threads change a record faster than it can be copied; a torn dump is not made.
     """
-    exporter = _Exporter(root, intervals, bars)
+    exporter = Exporter(root, intervals, bars)
     symbols = {rec.symbol: exporter.symbol(rec) for rec in root}
     return {"schema_version": SCHEMA_VERSION, "session": exporter.session, "symbols": symbols}
 
@@ -86,7 +88,7 @@ def symbol_to_dict(
 
     See :func:`session_to_dict`.
     """
-    return _Exporter(None, intervals, bars).symbol(rec)
+    return Exporter(None, intervals, bars).symbol(rec)
 
 
 def write_session_json(
@@ -98,8 +100,8 @@ def write_session_json(
 ) -> None:
     """Write the dump to a file, one symbol after another.
 
-    Memory holds one symbol's tree at a time. The file appears under its name only when it is
-    whole: it is written beside it and renamed.
+    Memory holds a copy of one symbol's bars and the text of one series at a time. The file
+    appears under its name only when it is whole: it is written beside it and renamed.
 
     Parameters
     ----------
@@ -115,23 +117,20 @@ def write_session_json(
     OSError
         When the file cannot be written; an older one of that name is left as it was.
     """
-    exporter = _Exporter(root, intervals, bars)
+    rows = DeferredRows(root.window)
+    exporter = Exporter(root, intervals, bars, rows)
     with replacing(path) as file:
-        _write_tree(file, exporter, iter(root))
-
-
-def _write_tree(file: BinaryIO, exporter: _Exporter, records: Iterator[SymbolSessionData]) -> None:
-    import msgspec
-
-    encode = msgspec.json.Encoder().encode
-    file.write(b'{"schema_version":%d,"session":' % SCHEMA_VERSION)
-    file.write(encode(exporter.session))
-    file.write(b',"symbols":{')
-    separator = b"\n"
-    for rec in records:
-        file.write(separator + encode(rec.symbol) + b":" + encode(exporter.symbol(rec)))
-        separator = b",\n"
-    file.write(b"\n}}\n")
+        file.write(b'{"schema_version":%d,"session":' % SCHEMA_VERSION)
+        rows.write(file, exporter.session)
+        file.write(b',"symbols":{')
+        separator = b"\n"
+        for rec in root:
+            file.write(separator)
+            rows.write(file, rec.symbol)
+            file.write(b":")
+            rows.write(file, exporter.symbol(rec))
+            separator = b",\n"
+        file.write(b"\n}}\n")
 
 
 @dataclass(slots=True)
@@ -143,54 +142,124 @@ class _Series:
     base: str | None
     bars: BarArray
     n_base: npt.NDArray[np.int32] | None
+    n_shown: int
     quality: float | None
     coverage: float | None
+    n_expected: int
     gaps: Sequence[GapInfo]
     n_evicted: int
     n_incomplete: int
+    place: tuple[int, int]
 
 
-class _Exporter:
+@dataclass(slots=True)
+class _Events:
+    """Quotes or trades at the moment of the capture."""
+
+    rows: npt.NDArray[np.void]
+    n_held: int
+    n_evicted: int
+
+
+@dataclass(slots=True)
+class Places:
+    """Up to where the rows of a record went out: counts and labels, no bar.
+
+    Attributes
+    ----------
+    layout : tuple
+        How the record was linked, and which bars were shown. In another layout rows may differ
+        in ways that no revision tells.
+    series : dict of str to (int, int)
+        By interval: the revision, and the label of the newest bar.
+    n_events : dict of str to int
+        ``quotes`` and ``ticks``: how many there had been.
+    """
+
+    layout: tuple[int, bool]
+    series: dict[str, tuple[int, int]]
+    n_events: dict[str, int]
+
+
+@dataclass(slots=True)
+class Captured:
+    """What one record held at one instant, rows only from the places given on."""
+
+    now_ns: int | None
+    series: list[_Series]
+    events: dict[str, _Events]
+    scalars: dict[str, Any]
+    layout: tuple[int, bool]
+
+    @property
+    def places(self) -> Places:
+        """Where the next export goes on."""
+        return Places(
+            self.layout,
+            {item.interval: item.place for item in self.series},
+            {kind: item.n_evicted + item.n_held for kind, item in self.events.items()},
+        )
+
+
+class Exporter:
     """One export: its filters, and what its symbols share."""
 
     def __init__(
-        self, root: SessionData | None, intervals: Iterable[str] | None, bars: bool
+        self,
+        root: SessionData | None,
+        intervals: Iterable[str] | None,
+        bars: bool,
+        labels: Labels | None = None,
     ) -> None:
         self._root = root
         self._wanted = None if intervals is None else {interval(name).name for name in intervals}
         self._bars = bars
         self._skips_incomplete = root is not None and root.on_incomplete == "skip"
-        self._labels = Labels(None if root is None else root.window)
+        self._labels = labels or Labels(None if root is None else root.window)
         has_day = root is not None and root.window is not None
         self._now_ns = root.now_ns if root is not None and has_day else None
         self.session: dict[str, Any] = {} if root is None else _session_tree(root, self._now_ns)
 
     def symbol(self, rec: SymbolSessionData) -> dict[str, Any]:
-        series, scalars, now_ns = self._capture(rec)
-        session = scalars["session"]
-        if now_ns != self._now_ns:
-            # Time passed since the head was written; the checker must know what had elapsed here.
-            session["as_of"] = None if now_ns is None else to_iso(now_ns)
-        session["data"] = {s.interval: self._series_tree(s) for s in series}
-        session["quotes"] = self._events_tree(*scalars.pop("quotes"))
-        session["ticks"] = self._events_tree(*scalars.pop("ticks"))
-        scalars["historical"] = self._historical_tree(rec)
-        return scalars
+        """Return the record's branch of the tree."""
+        tree = self.tree(self.capture(rec))
+        tree["historical"] = self.historical(rec)
+        return tree
 
-    def _capture(self, rec: SymbolSessionData) -> tuple[list[_Series], dict[str, Any], int | None]:
+    def tree(self, captured: Captured) -> dict[str, Any]:
+        """Return what was captured as the record's branch, all but its history."""
+        tree = captured.scalars
+        session = tree["session"]
+        if captured.now_ns != self._now_ns:
+            # Time passed since the head was written; the checker must know what had elapsed here.
+            session["as_of"] = None if captured.now_ns is None else to_iso(captured.now_ns)
+        session["data"] = {item.interval: self._series_tree(item) for item in captured.series}
+        for kind, events in captured.events.items():
+            session[kind] = self._events_tree(events)
+        return tree
+
+    def capture(self, rec: SymbolSessionData, places: Places | None = None) -> Captured:
+        """Copy what a record holds at one instant; of the rows those behind the places."""
         # Other threads may feed the record meanwhile. A capture during which nothing changed is of
         # one instant; within it nothing lets go of the interpreter, so that few need a second try.
+        n_events = {} if places is None else places.n_events
         for _ in range(_CAPTURE_TRIES):
             before = self._state(rec)
+            layout = rec.core.n_links, self._skips_incomplete
+            known = {} if places is None or places.layout != layout else places.series
             scalars = _scalars_tree(rec)
             scores = scalars["quality"]
             series = [
-                self._capture_series(item, scores.get(name))
+                self._capture_series(item, scores.get(name), known.get(name))
                 for name, item in rec.bars.items()
                 if self._shows(name)
             ]
+            events = {
+                "quotes": _capture_events(rec.quotes, n_events.get("quotes", 0)),
+                "ticks": _capture_events(rec.ticks, n_events.get("ticks", 0)),
+            }
             if self._state(rec) == before:
-                return series, scalars, before[0]
+                return Captured(before[0], series, events, scalars, layout)
         raise SessionStateError(
             f"export of {rec.symbol}",
             "taking bars faster than they can be copied",
@@ -203,40 +272,53 @@ class _Exporter:
         now_ns = None if self._now_ns is None else rec.core.now_ns
         series = [(len(s), s.revision, s.n_evicted) for s in rec.bars.values()]
         events = [(len(e), e.n_evicted) for e in (rec.quotes, rec.ticks)]
-        return now_ns, [list(rec.bars), rec.derived_intervals, series, events]
+        links = rec.core.n_links, list(rec.bars), rec.derived_intervals
+        return now_ns, [*links, series, events]
 
     def _shows(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
 
-    def _capture_series(self, series: BarIntervalData, quality: float | None) -> _Series:
-        bars, n_base, n_incomplete = series.copy(), series.n_base, 0
+    def _capture_series(
+        self, series: BarIntervalData, quality: float | None, place: tuple[int, int] | None
+    ) -> _Series:
+        n_shown = len(series)
+        n_left_out = 0 if place is None else series.n_unchanged(*place)
+        bars = series.copy(n_shown - n_left_out if self._bars else 0)
+        newest, n_base, n_incomplete = series.timestamp(1), series.n_base, 0
         if n_base is not None:
-            n_base = _copy(n_base)
             if self._skips_incomplete:
                 # Of another length only when bars came meanwhile, and then it is captured again.
                 full = series.n_base_full()[: len(n_base)]
                 whole = n_base[: len(full)] == full
-                n_incomplete = int(np.count_nonzero(~whole))
-                bars, n_base = bars[: len(whole)][whole], n_base[: len(whole)][whole]
+                n_shown = int(np.count_nonzero(whole))
+                n_incomplete = len(whole) - n_shown
+                whole = whole[n_left_out:][: len(bars)]
+                bars, n_base = bars[: len(whole)][whole], n_base[n_left_out:][: len(whole)][whole]
+            else:
+                n_base = _copy(n_base[n_left_out:])
         return _Series(
             interval=series.interval,
             generated=series.derived,
             base=series.base,
             bars=bars,
             n_base=n_base,
+            n_shown=n_shown,
             quality=quality,
             coverage=series.coverage,
+            n_expected=series.n_expected,
             gaps=series.gaps,
             n_evicted=series.n_evicted,
             n_incomplete=n_incomplete,
+            place=(series.revision, int(newest[0]) if len(newest) else _NEVER),
         )
 
     def _series_tree(self, series: _Series) -> dict[str, Any]:
         tree: dict[str, Any] = {
-            "count": len(series.bars),
+            "count": series.n_shown,
             "generated": series.generated,
             "base": series.base,
             "quality": float_or_none(series.quality),
+            "explained_quality": _explained_quality(series),
             "coverage": float_or_none(series.coverage),
             "gaps": self._labels.gaps(series.interval, series.gaps),
         }
@@ -245,17 +327,19 @@ class _Exporter:
         if series.n_incomplete:
             tree["incomplete"] = series.n_incomplete
         if self._bars:
-            labels = self._labels.of(series.interval, series.bars["timestamp"])
-            tree |= rows_tree(series.bars, labels, series.n_base)
+            tree |= self._labels.rows(series.bars, series.interval, series.n_base)
         return tree
 
-    def _events_tree(self, events: npt.NDArray[np.void], n_evicted: int) -> dict[str, Any]:
-        tree: dict[str, Any] = {"count": len(events)}
-        if n_evicted:
-            tree["evicted"] = n_evicted
-        return tree | rows_tree(events, iso_column(events["timestamp"])) if self._bars else tree
+    def _events_tree(self, events: _Events) -> dict[str, Any]:
+        tree: dict[str, Any] = {"count": events.n_held}
+        if events.n_evicted:
+            tree["evicted"] = events.n_evicted
+        if self._bars:
+            tree |= self._labels.rows(events.rows)
+        return tree
 
-    def _historical_tree(self, rec: SymbolSessionData) -> dict[str, Any]:
+    def historical(self, rec: SymbolSessionData) -> dict[str, Any]:
+        """Return the days before the session as they stand in the record's branch."""
         data = {}
         for name, by_date in rec.historical_bars.items():
             if not self._shows(name):
@@ -271,7 +355,7 @@ class _Exporter:
             tree["days"] = {day.isoformat(): len(rows) for day, rows in days.items()}
             if self._bars and days:
                 rows = np.concatenate(list(days.values()))
-                tree |= rows_tree(rows, iso_column(rows["timestamp"]))
+                tree |= self._labels.rows(rows)
             data[name] = tree
         found: dict[str, Any] = {"loaded": bool(rec.historical_bars), "data": data}
         for name, value in rec.historical_indicators.items():
@@ -327,8 +411,6 @@ def _scalars_tree(rec: SymbolSessionData) -> dict[str, Any]:
             "low": float_or_none(rec.session_low),
             "last_update": iso_or_none(rec.last_update),
         },
-        "quotes": (_copy(rec.quotes.data), rec.quotes.n_evicted),
-        "ticks": (_copy(rec.ticks.data), rec.ticks.n_evicted),
         "indicators": {name: _indicator(item) for name, item in rec.indicators.items()},
         "quality": {name: float_or_none(score) for name, score in rec.quality.items()},
         "rejected": {reason: int(n) for reason, n in rec.rejected.items()},
@@ -341,6 +423,11 @@ def _scalars_tree(rec: SymbolSessionData) -> dict[str, Any]:
     }
 
 
+def _explained_quality(series: _Series) -> float | None:
+    n_expected = series.n_expected
+    return 100.0 * (n_expected - n_unexplained(series.gaps)) / n_expected if n_expected else None
+
+
 def _error_tree(item: RecordError) -> dict[str, Any]:
     first = iso_or_none(item.first_ns or None)
     return {"where": item.where, "error": item.error, "first": first, "n": item.n}
@@ -349,6 +436,11 @@ def _error_tree(item: RecordError) -> dict[str, Any]:
 def _copy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     # Unlike ndarray.copy, this does not let other threads run in the middle.
     return np.frombuffer(rows.tobytes(), dtype=rows.dtype)
+
+
+def _capture_events(events: EventSequence[Any], n_known: int) -> _Events:
+    n_evicted, rows = events.n_evicted, events.data
+    return _Events(_copy(rows[max(0, n_known - n_evicted) :]), len(rows), n_evicted)
 
 
 def _indicator(item: Any) -> Any:

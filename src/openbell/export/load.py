@@ -6,21 +6,26 @@ once. What a dump must mean is the checker's business; here it only has to be on
 
 from __future__ import annotations
 
+import mmap
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from os import PathLike
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from openbell.errors import DumpError, TimeError
+from openbell.export.delta import mark_problem
 from openbell.export.json_dump import SCHEMA_VERSION
 from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, TICK_DTYPE, BarArray, Int64Array, to_ns
 
 __all__ = [
+    "DeltaAloneError",
+    "KnownTimes",
+    "RowError",
     "SessionDump",
     "SymbolDump",
     "load_session_dump",
@@ -32,9 +37,41 @@ __all__ = [
 
 Tree = dict[str, Any]
 NBase = npt.NDArray[np.int32]
+#: Texts of instants read before, and what they are; all symbols of a session share their labels.
+KnownTimes = dict[Any, int]
 
 _OFFSETS: Final = ("+00:00", "Z")
 _SECONDS_TEXT: Final = len("2025-07-02T13:30:00")
+#: Years that int64 nanoseconds hold whole.
+_FIRST_YEAR, _AFTER_YEARS = "1678", "2262"
+_MAX_KNOWN: Final = 1 << 18
+_MAX_NS: Final = 2**63 - 1
+_MAX_FLOAT: Final = float(np.finfo(np.float64).max)
+
+
+class DeltaAloneError(DumpError):
+    """A delta was read where a dump was expected."""
+
+
+class RowError(ValueError):
+    """One row cannot be read.
+
+    Attributes
+    ----------
+    row : int
+        Its position.
+    """
+
+    def __init__(self, row: int, reason: str) -> None:
+        self.row = row
+        super().__init__(f"row {row} {reason}")
+
+    def time_in(self, tree: Tree) -> int | None:
+        """Label of the row in the object it was read from, None when that cannot be read."""
+        try:
+            return int(parse_times(tree["data"][self.row][:1])[0])
+        except (IndexError, TimeError, TypeError):
+            return None
 
 
 @dataclass(slots=True)
@@ -54,9 +91,11 @@ class SymbolDump:
         copies. Empty arrays when the dump was written without rows.
     n_base : dict of str to numpy.ndarray
         int32, for derived intervals: how many base bars each row was folded from.
-    quality, coverage : dict of str to float or None
+    quality, coverage, explained_quality : dict of str to float or None
+        The last is empty when the dump is of an openbell that did not tell it.
     gaps : dict of str to list of dict
-        The ranges, as dumped: ``start_time``, ``end_time``, ``bar_count``, ``reason``.
+        The ranges, as dumped: ``start_time``, ``end_time``, ``bar_count``, ``reason``, and
+        ``evidence`` where there is any.
     historical : dict of str to dict of datetime.date to numpy.ndarray
         Bars of trailing days by interval and date (the UTC one when the dump names none).
     historical_quality : dict of str to float or None
@@ -78,6 +117,7 @@ class SymbolDump:
     n_base: dict[str, NBase] = field(default_factory=dict)
     quality: dict[str, float | None] = field(default_factory=dict)
     coverage: dict[str, float | None] = field(default_factory=dict)
+    explained_quality: dict[str, float | None] = field(default_factory=dict)
     gaps: dict[str, list[Tree]] = field(default_factory=dict)
     historical: dict[str, dict[date, BarArray]] = field(default_factory=dict)
     historical_quality: dict[str, float | None] = field(default_factory=dict)
@@ -137,6 +177,8 @@ def read_dump(
 ) -> tuple[Tree, Iterator[tuple[str, Any]]]:
     """Return a dump's ``session`` and an iterator over its symbols, decoded one by one.
 
+    A file is mapped into memory, not read into it: what a symbol needs is gone with the symbol.
+
     Parameters
     ----------
     source : path, or a mapping such as ``SessionData.to_json`` returns
@@ -145,25 +187,42 @@ def read_dump(
     ------
     DumpError
         When it is not a dump of :data:`~openbell.export.json_dump.SCHEMA_VERSION`; also from
-        the iterator, never in practice, since the whole text was validated before.
+        the iterator, for a symbol that cannot be decoded, and then the next one can be asked for.
     """
     if isinstance(source, Mapping):
         session, symbols = _head(source, "dump")
         return session, iter(symbols.items())
     import msgspec
 
+    broken = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
     raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
     try:
-        text = Path(source).read_bytes()
-        top: dict[str, Any] = dict(raw(text))
+        top: dict[str, Any] = dict(raw(_map_file(source)))
         for key in top:
             top[key] = raw(top[key]) if key == "symbols" else msgspec.json.decode(top[key])
     except OSError as error:
         raise DumpError(source, [error.strerror or str(error)]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except broken as error:
         raise DumpError(source, [f"not a JSON dump: {error}"]) from error
     session, symbols = _head(top, source)
-    return session, ((name, msgspec.json.decode(body)) for name, body in symbols.items())
+
+    def decode(item: tuple[str, msgspec.Raw]) -> tuple[str, Any]:
+        name, body = item
+        try:
+            return name, msgspec.json.decode(body)
+        except broken as error:
+            raise DumpError(source, [f"symbols.{name}: {error}"]) from error
+
+    return session, map(decode, symbols.items())
+
+
+def _map_file(path: str | PathLike[str]) -> mmap.mmap | bytes:
+    with open(path, "rb") as file:
+        # What is empty, or a pipe, cannot be mapped.
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):
+            return file.read()
 
 
 def _head(top: Mapping[str, Any], where: object) -> tuple[Tree, dict[str, Any]]:
@@ -177,7 +236,22 @@ def _head(top: Mapping[str, Any], where: object) -> tuple[Tree, dict[str, Any]]:
     for key in ("session", "symbols"):
         if not isinstance(top.get(key), dict):
             raise DumpError(where, [f"key {key!r} is missing or not an object"])
+    if "delta" in top:
+        _check_mark(top, where)
     return top["session"], top["symbols"]
+
+
+def _check_mark(top: Mapping[str, Any], where: object) -> None:
+    problem, mark = mark_problem(top), top["delta"]
+    if problem is not None:
+        raise DumpError(where, [problem])
+    if mark["sequence"] and not mark.get("applied"):
+        reader, last = mark["reader"], mark["sequence"] - 1
+        raise DeltaAloneError(
+            where,
+            [f"is delta {last + 1} of reader {reader!r}; expected before it the complete dump, "
+             f"sequence 0, and the deltas up to {last}"],
+        )  # fmt: skip
 
 
 def _load_symbol(tree: Tree) -> SymbolDump:
@@ -200,6 +274,8 @@ def _load_symbol(tree: Tree) -> SymbolDump:
             made.n_base[name] = n_base
         made.quality[name] = series["quality"]
         made.coverage[name] = series["coverage"]
+        if "explained_quality" in series:
+            made.explained_quality[name] = series["explained_quality"]
         made.gaps[name] = series["gaps"]["ranges"]
     historical = dict(tree["historical"])
     del historical["loaded"]
@@ -229,7 +305,7 @@ def _days_by_utc(bars: BarArray) -> dict[str, int]:
     return dict(zip(days.astype(str).tolist(), counts.tolist(), strict=True))
 
 
-def parse_bars(series: Tree) -> tuple[BarArray, NBase | None]:
+def parse_bars(series: Tree, known: KnownTimes | None = None) -> tuple[BarArray, NBase | None]:
     """Return the rows of a series' object as bars and, when it has the column, ``n_base``.
 
     Absent numbers (null) become NaN. An object without rows gives an empty array.
@@ -237,16 +313,17 @@ def parse_bars(series: Tree) -> tuple[BarArray, NBase | None]:
     Raises
     ------
     ValueError
-        When columns are missing or unknown, a row has another length, or a value is not of
-        its column's type.
+        When columns are absent or unknown, a row has another length, or a value is not of its
+        column's type; a :class:`RowError` when it is a certain row that cannot be read.
     """
-    bars, rest = _parse_rows(series, BAR_DTYPE, extra=("n_base",))
+    bars, rest = _parse_rows(series, BAR_DTYPE, ("n_base",), known)
     if not rest:
         return bars, None
-    counts = np.array(rest[0]) if len(bars) else np.empty(0, np.int32)
-    if counts.dtype.kind != "i":
-        raise ValueError("column 'n_base' holds something that is not an int")
-    return bars, counts.astype(np.int32)
+    counts, most = rest[0], np.iinfo(np.int32).max
+    bad = (k for k, n in enumerate(counts) if type(n) is not int or not 0 <= n <= most)
+    for k in bad:
+        raise RowError(k, f"has {reprlib.repr(counts[k])} for 'n_base', which is not a count")
+    return bars, np.array(counts, dtype=np.int32)
 
 
 def parse_events(events: Tree, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
@@ -255,35 +332,74 @@ def parse_events(events: Tree, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]
 
 
 def _parse_rows(
-    tree: Tree, dtype: np.dtype[np.void], extra: tuple[str, ...] = ()
+    tree: Tree,
+    dtype: np.dtype[np.void],
+    extra: tuple[str, ...] = (),
+    known: KnownTimes | None = None,
 ) -> tuple[npt.NDArray[np.void], list[Sequence[Any]]]:
     if "data" not in tree:
         return np.empty(0, dtype), []
-    fields, names, rows = dtype.names or (), tree["columns"], tree["data"]
+    fields, names, rows = dtype.names or (), tree.get("columns"), tree["data"]
     n_fields = len(fields)
     if not isinstance(names, list) or tuple(names) not in (fields, fields + extra):
-        raise ValueError(f"columns {names!r}, expected {list(fields + extra)}")
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise ValueError(f"columns {reprlib.repr(names)}, expected {list(fields + extra)}")
+    if not isinstance(rows, list):
         raise ValueError("'data' is not a list of rows")
-    bad = next((k for k, row in enumerate(rows) if len(row) != len(names)), None)
-    if bad is not None:
-        raise ValueError(f"row {bad} has {len(rows[bad])} values for {len(names)} columns")
+    if set(map(type, rows)) - {list}:
+        bad = next(k for k, row in enumerate(rows) if type(row) is not list)
+        raise RowError(bad, "is not a list")
+    if set(map(len, rows)) - {len(names)}:
+        bad = next(k for k, row in enumerate(rows) if len(row) != len(names))
+        raise RowError(bad, f"has {len(rows[bad])} values for {len(names)} columns")
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(names)
     made = np.empty(len(rows), dtype)
-    made["timestamp"] = parse_times(columns[0])
+    try:
+        made["timestamp"] = parse_times(columns[0], known)
+    except TimeError:
+        for k, text in enumerate(columns[0]):
+            _check_time(k, text)
+        raise
     for name, values in zip(fields[1:], columns[1:n_fields], strict=True):
-        made[name] = _floats(name, values)
+        made[name] = _numbers(name, values)
     return made, columns[n_fields:]
 
 
-def parse_times(texts: Sequence[Any]) -> Int64Array:
+def _check_time(row: int, text: Any) -> None:
+    try:
+        parse_times([text])
+    except TimeError as error:
+        raise RowError(row, f"cannot be placed: {error}") from None
+
+
+def parse_times(texts: Sequence[Any], known: KnownTimes | None = None) -> Int64Array:
     """Return ISO-8601 texts with offset as int64 nanoseconds UTC.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    known : dict, optional
+        Texts read before; asked first, and told what it did not know.
 
     Raises
     ------
     TimeError
-        When one is not a text, not an instant, or has no offset.
+        When one is not a text, not an instant, has no offset, or lies outside 1678 to 2261.
     """
+    if known is None:
+        return _read_times(texts)
+    try:
+        found = list(map(known.get, texts))
+    except TypeError:
+        return _read_times(texts)
+    if None in found:
+        read = _read_times(texts)
+        if len(known) < _MAX_KNOWN:
+            known.update(zip(texts, read.tolist(), strict=True))
+        return read
+    return np.array(found, dtype=np.int64)
+
+
+def _read_times(texts: Sequence[Any]) -> Int64Array:
     try:
         bare = [_without_utc_offset(text) for text in texts]
         stamps = np.array(bare, dtype="datetime64[ns]")
@@ -294,20 +410,41 @@ def parse_times(texts: Sequence[Any]) -> Int64Array:
 
 def _without_utc_offset(text: Any) -> str:
     for offset in _OFFSETS:
-        # The length keeps out what numpy alone would take: "now", "NaT", a year.
-        if text.endswith(offset) and len(text) - len(offset) >= _SECONDS_TEXT:
-            return str(text[: -len(offset)])
+        if text.endswith(offset):
+            bare = str(text[: -len(offset)])
+            fraction = bare[_SECONDS_TEXT:]
+            # This keeps out what numpy alone would take: "now", "NaT", a year, another offset.
+            if (
+                bare[13:17:3] == "::"
+                and (not fraction or (fraction[0] == "." and fraction[1:].isdigit()))
+                and _FIRST_YEAR <= bare < _AFTER_YEARS
+            ):
+                return bare
     raise ValueError(text)
 
 
 def _text_to_ns(text: Any) -> int:
     if not isinstance(text, str):
-        raise TimeError(text, "a dump's times are ISO-8601 texts with an offset")
-    return to_ns(text, "a dump's time")
+        raise TimeError(reprlib.repr(text), "a dump's times are ISO-8601 texts with an offset")
+    try:
+        ts_ns = to_ns(text, "a dump's time")
+    except OverflowError:
+        ts_ns = _MAX_NS + 1
+    if abs(ts_ns) > _MAX_NS:
+        raise TimeError(text, "a dump's times are of the years 1678 to 2261")
+    return ts_ns
 
 
-def _floats(name: str, values: Sequence[Any]) -> npt.NDArray[np.float64]:
-    column = np.array(values)
-    if column.dtype.kind in "if" or all(v is None or type(v) in (int, float) for v in values):
-        return column.astype(np.float64)
-    raise ValueError(f"column {name!r} holds something that is not a number")
+def _numbers(name: str, values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    if set(map(type, values)) <= {int, float, type(None)}:
+        try:
+            return np.array(values, dtype=np.float64)
+        except OverflowError:
+            pass
+    bad = next(k for k, value in enumerate(values) if not _is_number(value))
+    raise RowError(bad, f"has {reprlib.repr(values[bad])} for {name!r}, which is not a number")
+
+
+def _is_number(value: Any) -> bool:
+    # Of an int beyond every float the comparison is exact.
+    return value is None or (type(value) in (int, float) and not abs(value) > _MAX_FLOAT)

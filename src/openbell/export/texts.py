@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from openbell.gaps import GapRuns
-from openbell.schema import BAR_FIELDS, Int64Array, to_iso, to_ns
+from openbell.gaps import EXPLAINED, GapRuns
+from openbell.schema import BAR_FIELDS, GAP_REASONS, Int64Array, to_iso, to_ns
 
 if TYPE_CHECKING:
     from openbell.clock.window import SessionWindow
-    from openbell.gaps import GapInfo
+    from openbell.gaps import GapEvidence, GapInfo
 
 __all__ = [
+    "COUNTED",
     "Labels",
+    "columns_of",
     "float_or_none",
     "gaps_tree",
     "integral",
@@ -30,9 +33,12 @@ __all__ = [
 ]
 
 _UTC_SUFFIX: Final = "+00:00"
-_NO_REASON: Final = "unknown"
+_RANGE_KEYS: Final = ("start_time", "end_time", "bar_count", "reason")
+_REASONS: Final = np.array(GAP_REASONS, dtype=object)
+_EXPLAINED_CODE: Final = GAP_REASONS.index(EXPLAINED)
 _EXACT_INTEGERS: Final = float(2**53)
-_COUNTED: Final = frozenset(("volume", "size", "bid_size", "ask_size"))
+#: Fields that stand as integers where all of their values are whole.
+COUNTED: Final = frozenset(("volume", "size", "bid_size", "ask_size"))
 
 
 class Labels:
@@ -42,9 +48,18 @@ class Labels:
         self._window = window
         self._made: dict[str, tuple[Int64Array, npt.NDArray[np.object_]]] = {}
 
-    def of(self, name: str, ts_ns: Int64Array) -> list[str]:
+    def rows(
+        self,
+        rows: npt.NDArray[np.void],
+        name: str | None = None,
+        n_base: npt.NDArray[np.int32] | None = None,
+    ) -> dict[str, Any]:
+        """Return records as the dump shows them; faster when they are bars of a known interval."""
+        return rows_tree(rows, self.of(name, rows["timestamp"]), n_base)
+
+    def of(self, name: str | None, ts_ns: Int64Array) -> list[str]:
         """Return the text of each instant."""
-        if self._window is None or len(ts_ns) == 0:
+        if self._window is None or name is None or len(ts_ns) == 0:
             return iso_column(ts_ns)
         starts, texts = self._table(self._window, name)
         slots = np.searchsorted(starts[:-1], ts_ns)
@@ -58,9 +73,12 @@ class Labels:
         if self._window is None or not isinstance(gaps, GapRuns):
             return gaps_tree(gaps)
         _, texts = self._table(self._window, name)
-        first, n_slots = gaps.slots[:, 0], gaps.slots[:, 1]
-        edges = zip(texts[first], texts[first + n_slots - 1], n_slots.tolist(), strict=True)
-        return _gaps_of([(start, end, n, _NO_REASON) for start, end, n in edges])
+        first, n_slots, reasons = gaps.slots[:, 0], gaps.slots[:, 1], gaps.reasons
+        edges = texts[first], texts[first + n_slots - 1], n_slots.tolist(), _REASONS[reasons]
+        ranges = [dict(zip(_RANGE_KEYS, edge, strict=True)) for edge in zip(*edges, strict=True)]
+        for at in np.flatnonzero(reasons != _EXPLAINED_CODE).tolist():
+            _add_evidence(ranges[at], gaps.evidence(at))
+        return _gaps_of(ranges)
 
     def _table(
         self, window: SessionWindow, name: str
@@ -74,27 +92,40 @@ class Labels:
 
 def gaps_tree(gaps: Iterable[GapInfo]) -> dict[str, Any]:
     """Return gaps as the dump shows them: two sums and the ranges."""
-    return _gaps_of(
-        [(to_iso(to_ns(g.start_time)), to_iso(to_ns(g.end_time)), g.bar_count, g.reason)
-         for g in gaps]
-    )  # fmt: skip
+    ranges = []
+    for gap in gaps:
+        start, end = to_iso(to_ns(gap.start_time)), to_iso(to_ns(gap.end_time))
+        edge = (start, end, gap.bar_count, gap.reason)
+        ranges.append(dict(zip(_RANGE_KEYS, edge, strict=True)))
+        if gap.reason != EXPLAINED:
+            _add_evidence(ranges[-1], gap.evidence)
+    return _gaps_of(ranges)
 
 
-def _gaps_of(ranges: list[tuple[str, str, int, str]]) -> dict[str, Any]:
-    keys = ("start_time", "end_time", "bar_count", "reason")
+def _add_evidence(found: dict[str, Any], evidence: GapEvidence | None) -> None:
+    # That of the thousands in which nothing was traded would be most of the dump.
+    if evidence is not None:
+        found["evidence"] = plain(asdict(evidence))
+
+
+def _gaps_of(ranges: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "gap_count": len(ranges),
-        "missing_bars": sum(r[2] for r in ranges),
-        "ranges": [dict(zip(keys, r, strict=True)) for r in ranges],
+        "missing_bars": sum(one["bar_count"] for one in ranges),
+        "ranges": ranges,
     }
 
 
 def iso_column(ts_ns: Int64Array) -> list[str]:
-    """Return instants as ISO-8601 UTC texts, to the second when all of them are whole seconds."""
+    """Return instants as ISO-8601 UTC texts: whole seconds to the second, others to the ns."""
     stamps = np.ascontiguousarray(ts_ns).view("datetime64[ns]")
     whole = stamps.astype("datetime64[s]")
-    unit = whole if np.array_equal(whole, stamps) else stamps
-    return [text + _UTC_SUFFIX for text in np.datetime_as_string(unit).tolist()]
+    is_whole = whole == stamps
+    texts = np.datetime_as_string(whole)
+    # Each by itself: a text must not depend on what stands beside it, or deltas would not fit.
+    if not is_whole.all():
+        texts = np.where(is_whole, texts, np.datetime_as_string(stamps))
+    return [text + _UTC_SUFFIX for text in texts.tolist()]
 
 
 def plain(value: Any) -> Any:
@@ -127,17 +158,21 @@ def rows_tree(
     n_base: npt.NDArray[np.int32] | None = None,
 ) -> dict[str, Any]:
     """Return the ``columns`` and the ``data`` of an array of records, labels instead of times."""
-    names = list(rows.dtype.names or BAR_FIELDS)
     columns: list[list[Any]] = [labels]
-    columns += [_column(name, rows[name]) for name in names[1:]]
+    columns += [_column(name, rows[name]) for name in (rows.dtype.names or BAR_FIELDS)[1:]]
     if n_base is not None:
-        names.append("n_base")
         columns.append(n_base.tolist())
-    return {"columns": names, "data": list(map(list, zip(*columns, strict=True)))}
+    data = list(map(list, zip(*columns, strict=True)))
+    return {"columns": columns_of(rows, n_base), "data": data}
+
+
+def columns_of(rows: npt.NDArray[np.void], n_base: npt.NDArray[np.int32] | None) -> list[str]:
+    """Return the ``columns`` of an array of records."""
+    return [*(rows.dtype.names or BAR_FIELDS), *(() if n_base is None else ("n_base",))]
 
 
 def _column(name: str, values: npt.NDArray[np.float64]) -> list[Any]:
-    if name in _COUNTED and integral(values):
+    if name in COUNTED and integral(values):
         whole: list[Any] = values.astype(np.int64).tolist()
         return whole
     listed: list[Any] = values.tolist()
