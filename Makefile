@@ -15,9 +15,10 @@ INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
 NATIVE := $(wildcard src/_native/*.pyx src/_native/*.h src/openbell/_native/*.pxd src/openbell/_native/*.h)
 DEMO_DIR ?= openbell-demo
+CHROMIUM ?= chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check wheel clean
+.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check wheel pictures clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +59,12 @@ bench-check: $(BUILT) ## Measure, and fail where it is slower than the kept resu
 wheel: $(INSTALLED) ## Build a wheel into dist/
 	rm -rf build/lib* build/bdist* dist
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+pictures: demo ## Draw the pictures of the README; needs Chromium
+	COLUMNS=100 $(BIN)/openbell show $(DEMO_DIR)/session.json --svg docs/session.svg
+	$(CHROMIUM) --headless=new --disable-gpu --hide-scrollbars --window-size=1280,1150 \
+		$$(test "$$(id -u)" != 0 || echo --no-sandbox) --timeout=20000 --virtual-time-budget=20000 \
+		--screenshot=docs/report.png "file://$(abspath $(DEMO_DIR))/session.html"
 
 clean: ## Remove all that was built, the environment included
 	rm -rf $(VENV) build dist out src/*.egg-info src/openbell/_native/*.so

@@ -159,12 +159,29 @@ def test_demo_writes_a_session_that_keeps_the_rules(run: Any, tmp_path: Path) ->
         data = tree["symbols"][symbol]["session"]["data"]
         assert list(data) == ["1s", "5s", "1m", "5m", "15m", "1h"]
         assert len(data["1s"]["data"]) == n
-        # Nine-thirty to four: six whole hours and the half before the close.
-        assert data["1h"]["count"] == 7
+        # Nine-thirty to four: six whole hours and the half before the close, which one loses.
+        assert data["1h"]["count"] == (6 if symbol == "SYN013" else 7)
+    assert (folder / "session.html").stat().st_size > 0
     with (folder / "session.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 390
     assert run("show", folder / "session.json", "--symbol", "SYN001")[0] == 0
     assert run("replay", folder / "session.toml")[0] == 0
+
+
+def test_demo_names_what_its_feed_lost(run: Any, tmp_path: Path) -> None:
+    assert run("demo", tmp_path)[0] == 0
+    tree = json.loads((tmp_path / "session.json").read_text())
+    found = set()
+    for symbol, record in tree["symbols"].items():
+        for gap in record["session"]["data"]["1s"]["gaps"]["ranges"]:
+            if gap["reason"] != "no_trade":
+                found.add((symbol, gap["reason"], gap["bar_count"] // 60))
+    everybody = {(symbol, "outage", 4) for symbol in tree["symbols"]}
+    assert found == everybody | {
+        ("SYN003", "outage", 10),
+        ("SYN008", "late_start", 10),
+        ("SYN013", "truncated", 30),
+    }
 
 
 def test_demo_twice_writes_the_same_dump(run: Any, tmp_path: Path) -> None:

@@ -36,6 +36,70 @@ def test_show_symbol_lists_gaps_and_last_bars(run: Any, dump: Any, dump_file: An
     assert "off_grid 3" in out
 
 
+def explain(dump: Any) -> None:
+    series = dump["symbols"]["RIVN"]["session"]["data"]["1m"]
+    series["explained_quality"] = 500 / 6
+    (outage,) = series["gaps"]["ranges"]
+    evidence = {"fill_rate": 0.62, "expected_per_day": 3.1e-5, "n_peers": 20, "n_silent": 19}
+    outage |= {"reason": "outage"}
+    outage["evidence"] = evidence | {"n_coarser": 1, "disconnected": True}
+    for minute, n in ((40, 1), (50, 3)):
+        gap = {f"{end}_time": f"2025-07-02T13:{minute}:00+00:00" for end in ("start", "end")}
+        series["gaps"]["ranges"].append(gap | {"bar_count": n, "reason": "no_trade"})
+
+
+def test_show_dump_with_reasons_has_the_explained_quality(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    explain(dump)
+    heading, _, row = (line.split() for line in run("show", dump_file(dump))[1].splitlines()[1:4])
+    assert heading == "symbol 1m close high low volume quality explained gaps refused".split()
+    assert row == "RIVN 4 13.495 13.54 13.47 1,000 66.67 83.33 1 3".split()
+
+
+def test_show_symbol_counts_gaps_by_reason_and_tells_the_evidence(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    explain(dump)
+    code, out, _ = run("show", dump_file(dump), "--symbol", "RIVN")
+    assert code == 0
+    text = " ".join(out.split())
+    assert "interval no_trade outage" in text
+    assert "1m 2 (4) 1 (2)" in text
+    evidence = (
+        "the feed was disconnected; 1 longer bar traded in it; 19 of 20 others silent;"
+        " 62% of the slots around it filled; such a silence once in 32,000 days"
+    )
+    assert f"1m 13:32:00 13:33:00 2 outage {evidence}".split()[:5] in [
+        line.split()[:5] for line in out.splitlines()
+    ]
+    assert evidence in text
+
+
+@pytest.mark.parametrize(
+    ("per_day", "said"),
+    [
+        (3.2, "such a silence 3 times a day"),
+        (0.4, "such a silence once in 2.5 days"),
+        (1e-9, "such a silence less than once in 1,000,000 days"),
+    ],
+)
+def test_show_symbol_tells_how_often_such_a_silence_is_expected(
+    run: Any, dump: Any, dump_file: Any, per_day: float, said: str
+) -> None:
+    (gap,) = dump["symbols"]["RIVN"]["session"]["data"]["1m"]["gaps"]["ranges"]
+    gap["evidence"] = {"expected_per_day": per_day}
+    assert said in run("show", dump_file(dump), "--symbol", "RIVN")[1]
+
+
+def test_show_symbol_of_a_dump_without_reasons_has_no_table_of_them(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    _, out, _ = run("show", dump_file(dump), "--symbol", "RIVN")
+    assert "by reason" not in out
+    assert "evidence" not in out
+
+
 def test_show_unknown_symbol_returns_2_and_names_the_known(
     run: Any, dump: Any, dump_file: Any
 ) -> None:

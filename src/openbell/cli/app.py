@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from openbell._version import __version__
-from openbell.cli import data, demo, replay, show, validate
+from openbell.cli import data, demo, replay, report, show, validate, watch
 from openbell.errors import (
     ArgumentError,
     CalendarError,
@@ -81,6 +81,8 @@ app.command("sample")(data.sample)
 app.command("import")(data.import_)
 app.command("replay")(replay.replay)
 app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("validate")(validate.validate)
 
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from openbell.cli.console import output, program, seconds
-from openbell.cli.replay import print_day, run_days, write_csv, write_json
+from openbell.cli.replay import print_day, run_days, write_csv, write_html, write_json
+from openbell.errors import MissingLibraryError
+
+if TYPE_CHECKING:
+    from openbell.lifecycle import SessionCoordinator
 
 __all__ = ["demo"]
 
 _DATE: Final = date(2025, 7, 2)
 _PAST: Final = (date(2025, 6, 30), date(2025, 7, 1))
 _N_SYMBOLS: Final = 20
+#: What the feed of the day loses: whose bars (everybody's when None), in which minutes of it.
+_LOST: Final = (
+    (None, 110, 114),
+    ("SYN003", 215, 225),
+    ("SYN008", 0, 10),
+    ("SYN013", 360, 390),
+)
 _CONFIG: Final = """\
 # Written by `openbell demo`. Change it, then: openbell replay session.toml
 [session]
@@ -70,16 +82,18 @@ def demo(
 
     console = output()
     folder.mkdir(parents=True, exist_ok=True)
-    config, dump, log = (folder / name for name in ("session.toml", "session.json", "session.csv"))
+    config, dump, log, page = (
+        folder / name for name in ("session.toml", "session.json", "session.csv", "session.html")
+    )
 
     started = perf_counter()
     symbols = synthetic_symbols(_N_SYMBOLS)
     write_sample(folder / "data", symbols, _PAST, intervals=["1m"])
-    write_sample(folder / "data", symbols, [_DATE])
+    _write_day(folder / "data", symbols)
     listed = ", ".join(f'"{symbol}"' for symbol in symbols)
     config.write_text(_CONFIG.format(date=_DATE, symbols=f"[{listed}]"), encoding="utf-8")
     console.print(
-        f"synthetic bars of {len(symbols)} symbols written in"
+        f"synthetic bars of {len(symbols)} symbols, some of them lost, written in"
         f" {seconds(perf_counter() - started)}\n",
         highlight=False,
     )
@@ -91,6 +105,7 @@ def demo(
         write_json(session, dump)
         write_csv(session, log)
         took = seconds(perf_counter() - started)
+        no_report = _try_report(session, page)
     violations = validate_session_dump(dump)
     for violation in violations:
         console.print(str(violation), markup=False, highlight=False, soft_wrap=True)
@@ -99,6 +114,7 @@ def demo(
 
     places = {
         "dataset": folder / "data", "config": config, "whole session": dump, "session log": log,
+        "report": no_report or page,
     }  # fmt: skip
     for what, path in places.items():
         console.print(f"{what:>14}  {path}", highlight=False, markup=False, soft_wrap=True)
@@ -106,3 +122,28 @@ def demo(
     console.print(f"\nNext: [bold]{again}[/]", highlight=False, soft_wrap=True)
     if violations:
         raise typer.Exit(1)
+
+
+def _write_day(folder: Path, symbols: Sequence[str]) -> None:
+    from openbell.clock import TimeManager
+    from openbell.schema import NS_PER_SECOND
+    from openbell.sources import DatasetWriter, SyntheticSource
+
+    clock = TimeManager("XNYS")
+    window = clock.session_window(_DATE)
+    bars = dict(SyntheticSource().load_many(symbols, "1s", window))
+    for name, first, end in _LOST:
+        for symbol in symbols if name is None else [name]:
+            minutes = (bars[symbol]["timestamp"] - window.open_ns) // (60 * NS_PER_SECOND)
+            bars[symbol] = bars[symbol][(minutes < first) | (minutes >= end)]
+    writer = DatasetWriter(folder, calendar=clock.calendar, timezone=clock.timezone)
+    writer.write(_DATE, bars, interval="1s", on_existing="replace")
+
+
+def _try_report(session: SessionCoordinator, page: Path) -> str | None:
+    # The demo needs nothing that a plain installation does not bring.
+    try:
+        write_html(session, page)
+    except MissingLibraryError as error:
+        return f"not written: {error}"
+    return None

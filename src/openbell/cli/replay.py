@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbell.cli.console import counted, output, seconds, stages
+from openbell.cli.console import counted, output, seconds, stages, warn
 from openbell.cli.tables import rows_of_root, session_table
 from openbell.errors import ArgumentError
 
@@ -61,6 +62,9 @@ def replay(
     csv: Annotated[
         Path | None, typer.Option(help="Write each day's session log; {date} in it is the day.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write each day's HTML report; {date} in it is the day.")
+    ] = None,
     speed: Annotated[
         float | None,
         typer.Option(min=0, help="Instead of the config's: 0 as fast as possible, 1 real time."),
@@ -72,11 +76,11 @@ def replay(
     from openbell.config import SessionConfig
 
     # Known before a long replay, not after it.
-    if json is not None and json == csv:
-        raise ArgumentError("--csv", str(csv), "another file than that of --json")
-    for option, path in (("--json", json), ("--csv", csv)):
-        if path is not None:
-            _check_target(option, path)
+    _check_targets({"--json": json, "--csv": csv, "--report": report})
+    if report is not None:
+        from openbell.report import plotly_script
+
+        plotly_script()
     settings = SessionConfig.load(config)
     if any(":" in indicator.type for indicator in settings.indicators):
         # A user's own may lie beside the configuration that names them; nothing else does.
@@ -88,21 +92,39 @@ def replay(
     session = open_session(settings)
     console = output()
     several = settings.session.start_date != settings.session.end_date
-    for day in run_days(session):
-        print_day(console, session.root, day)
-        for path, write in ((json, write_json), (csv, write_csv)):
-            if path is not None:
-                target = dated(path, day.date, several)
-                write(session, target)
-                console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+    with _published(session):
+        for day in run_days(session):
+            print_day(console, session.root, day)
+            for path, write in ((json, write_json), (csv, write_csv), (report, write_html)):
+                if path is not None:
+                    target = dated(path, day.date, several)
+                    write(session, target)
+                    console.print(f"wrote {target}", highlight=False, soft_wrap=True)
 
 
-def _check_target(option: str, path: Path) -> None:
-    if not path.parent.is_dir():
-        raise ArgumentError(option, str(path), "a file in a folder that exists; make it first")
-    if path.exists() and not path.is_file():
-        # Renaming the finished file over a device would take the device away.
-        raise ArgumentError(option, str(path), "a file; this is a folder or a device")
+def _published(session: SessionCoordinator) -> AbstractContextManager[object]:
+    from openbell.watch import WatchError, publish
+
+    try:
+        return publish(session)
+    except WatchError as error:
+        warn(f"this run cannot be watched: {error}")
+        return nullcontext()
+
+
+def _check_targets(targets: Mapping[str, Path | None]) -> None:
+    taken: dict[Path, str] = {}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        if path in taken:
+            raise ArgumentError(option, str(path), f"another file than that of {taken[path]}")
+        taken[path] = option
+        if not path.parent.is_dir():
+            raise ArgumentError(option, str(path), "a file in a folder that exists; make it first")
+        if path.exists() and not path.is_file():
+            # Renaming the finished file over a device would take the device away.
+            raise ArgumentError(option, str(path), "a file; this is a folder or a device")
 
 
 def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[DayRun]:
@@ -178,6 +200,13 @@ def write_json(session: SessionCoordinator, path: Path) -> None:
 def write_csv(session: SessionCoordinator, path: Path) -> None:
     """Write the day's session log, as the config's ``[export]`` wants it."""
     session.root.to_csv(path, interval=session.config.export.csv_interval)
+
+
+def write_html(session: SessionCoordinator, path: Path) -> None:
+    """Write the day's report."""
+    from openbell.report import write_report
+
+    write_report(session.root, path)
 
 
 def dated(path: Path, date: Date, several: bool) -> Path:
