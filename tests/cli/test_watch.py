@@ -172,15 +172,24 @@ def test_watch_tells_errors_and_refusals(run: Any) -> None:
 
 
 @contextmanager
-def replaying(folder: Path, speed: float, *words: object) -> Iterator[subprocess.Popen[str]]:
-    path = folder / "session.toml"
-    path.write_text(CONFIG.format(speed=speed))
-    command = [sys.executable, "-m", "openbell", "replay", str(path), *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+def started(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python process; killed when the block ends before it does."""
+    command = [sys.executable, *map(str, words)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
         try:
             yield running
         finally:
             running.kill()
+
+
+@contextmanager
+def replaying(folder: Path, speed: float, *words: object) -> Iterator[subprocess.Popen[str]]:
+    path = folder / "session.toml"
+    path.write_text(CONFIG.format(speed=speed))
+    with started("-m", "openbell", "replay", path, *words) as running:
+        yield running
 
 
 @pytest.fixture
@@ -244,10 +253,9 @@ def test_watch_of_a_paced_replay_agrees_with_its_dump(dataset: Path) -> None:
 
 
 def test_watch_wait_attaches_to_a_replay_that_begins_later(dataset: Path) -> None:
-    command = [sys.executable, "-m", "openbell", "watch", "paced", "--wait", "--once"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+    with started("-m", "openbell", "watch", "paced", "--wait", "--once") as watching:
         with replaying(dataset, 60):
-            out = watching.communicate()[0]
+            out = watching.communicate(timeout=120)[0]
         assert watching.returncode == 0
     assert out.startswith("paced")
 
@@ -256,10 +264,13 @@ def test_watch_wait_attaches_to_a_replay_that_begins_later(dataset: Path) -> Non
 
 PUBLISHES = """
     import sys
+    from datetime import date
     import openbell as ob
     from openbell.watch import publish
-    from tests.cli.test_watch import make_root
-    root = make_root(*(f"SYN{k:03}" for k in range(100)))
+    root = ob.SessionData()
+    root.begin(ob.TimeManager("XNYS").session_window(date(2025, 7, 2)))
+    for k in range(100):
+        root.register_symbol(f"SYN{k:03}")
     with publish(root, "theirs"):
         print("ready", flush=True)
         sys.stdin.read()
@@ -298,9 +309,10 @@ class Terminal:
         except OSError:
             # The other side is closed.
             pass
-        err = self.process.communicate()[1]
         os.close(self._ours)
-        return self.process.returncode, err.splitlines()
+        assert self.process.stderr is not None
+        err = self.process.stderr.read().splitlines()
+        return self.process.wait(), err
 
     def _read(self) -> None:
         text = os.read(self._ours, 65_536)
@@ -311,20 +323,23 @@ class Terminal:
 
 @pytest.fixture
 def theirs() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", textwrap.dedent(PUBLISHES)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        try:
-            assert running.stdout is not None
-            assert running.stdout.readline() == "ready\n"
-            yield running
-        finally:
-            running.kill()
+    with started("-c", textwrap.dedent(PUBLISHES)) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        yield running
 
 
-def test_watch_on_a_terminal_fits_it_and_ends_with_the_session(theirs: Any) -> None:
+@pytest.fixture
+def terminal(theirs: Any) -> Iterator[Terminal]:
     terminal = Terminal()
+    yield terminal
+    terminal.process.kill()
+    terminal.process.communicate()
+
+
+def test_watch_on_a_terminal_fits_it_and_ends_with_the_session(
+    theirs: Any, terminal: Terminal
+) -> None:
     terminal.read_until("more symbols")
     page = terminal.shown
     # Six of its 20 lines are no symbols.
@@ -339,8 +354,9 @@ def test_watch_on_a_terminal_fits_it_and_ends_with_the_session(theirs: Any) -> N
     assert "ended" in rest
 
 
-def test_watch_of_a_session_that_is_killed_returns_1_and_says_so(theirs: Any) -> None:
-    terminal = Terminal()
+def test_watch_of_a_session_that_is_killed_returns_1_and_says_so(
+    theirs: Any, terminal: Terminal
+) -> None:
     terminal.read_until("more symbols")
     theirs.kill()
     theirs.wait()
@@ -350,8 +366,7 @@ def test_watch_of_a_session_that_is_killed_returns_1_and_says_so(theirs: Any) ->
     assert f"theirs: its process {theirs.pid} is gone" in err[0]
 
 
-def test_watch_interrupted_returns_130(theirs: Any) -> None:
-    terminal = Terminal()
+def test_watch_interrupted_returns_130(terminal: Terminal) -> None:
     terminal.read_until("more symbols")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == (130, ["openbell: interrupted"])

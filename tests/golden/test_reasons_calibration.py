@@ -145,13 +145,16 @@ def test_alone_even_trading_is_found_from_the_rare_length(rng: np.random.Generat
 
 
 def test_alone_bursty_trading_is_found_from_its_own_rare_length(rng: np.random.Generator) -> None:
-    recalls = []
-    for of in alone(rng, 100):
-        recalls.append(of.recall(rng, length=of.own_rare_length()))
-        # The formula knows the rate, the kernel has to guess it from both sides.
-        assert of.recall(rng, times=1.25) >= 0.85
-        assert of.recall(rng, times=1.5) >= 0.95
-    assert np.mean(recalls) >= 0.95
+    at_once, beyond = [], []
+    for of in alone(rng, 150):
+        length = of.own_rare_length()
+        at_once.append(of.recall(rng, length=length))
+        beyond.append(of.recall(rng, length=math.ceil(1.25 * length)))
+        # The formula is given the rate, the kernel has to guess it from both sides.
+        assert of.recall(rng, times=1.25) >= 0.8
+        assert of.recall(rng, times=1.5) >= 0.9
+    assert np.mean(at_once) >= 0.9
+    assert np.mean(beyond) >= 0.97
 
 
 @pytest.mark.parametrize(("seconds", "least"), [(20, 0.9), (60, 0.99)])

@@ -149,14 +149,15 @@ class Readings(RuleBasedStateMachine):
 
     # All else that a dump tells
 
-    @rule(symbol=symbols, at=st.integers(0, 60), half=st.booleans(), size=st.integers(1, 3),
+    @rule(symbol=symbols, halves=st.lists(st.integers(0, 60), min_size=1, max_size=5),
           is_quote=st.booleans())  # fmt: skip
-    def add_event(self, symbol: str, at: int, half: bool, size: int, is_quote: bool) -> None:
-        moment = to_datetime(self.window.open_ns + at * SECOND + half * SECOND // 2)
-        if is_quote:
-            self.root.add_quote(symbol, ob.QuoteData(moment, 1.0, 2.0, size, size + 0.5))
-        else:
-            self.root.add_tick(symbol, ob.TickData(moment, 1.5, size))
+    def add_events(self, symbol: str, halves: list[int], is_quote: bool) -> None:
+        for half in halves:
+            moment = to_datetime(self.window.open_ns + half * SECOND // 2)
+            if is_quote:
+                self.root.add_quote(symbol, ob.QuoteData(moment, 1.0, 2.0, half, half / 2))
+            else:
+                self.root.add_tick(symbol, ob.TickData(moment, 1.5, half))
 
     @precondition(lambda self: len(self.root))
     @rule(data=st.data(), seconds=st.lists(st.integers(-1, 900), max_size=5))
@@ -193,16 +194,12 @@ class Readings(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.root))
     @rule(data=st.data(), value=prices, is_fixed=st.booleans(), what=st.sampled_from(
-        ["day", "in place", "quality", "gaps", "indicator", "none"]
+        ["day", "quality", "gaps", "indicator", "none"]
     ))  # fmt: skip
     def change_history(self, data: Any, value: float, is_fixed: bool, what: str) -> None:
         rec = self.draw_record(data)
         if what == "day":
             self.keep_day(rec, value, is_fixed)
-        elif what == "in place":
-            for rows in rec.historical_bars.get("1d", {}).values():
-                if rows.flags.writeable:
-                    rows["close"] = value
         elif what == "quality":
             rec.historical_quality["1d"] = value
         elif what == "gaps":
@@ -213,6 +210,13 @@ class Readings(RuleBasedStateMachine):
             rec.historical_indicators["avg"] = value
         else:
             rec.historical_bars = {}
+
+    @precondition(lambda self: len(self.root))
+    @rule(data=st.data(), value=prices)
+    def change_history_in_place(self, data: Any, value: float) -> None:
+        for rows in self.draw_record(data).historical_bars.get("1d", {}).values():
+            if rows.flags.writeable:
+                rows["close"] = value
 
     def keep_day(self, rec: ob.SymbolSessionData, value: float, is_fixed: bool) -> None:
         day = date(2025, 6, int(value))

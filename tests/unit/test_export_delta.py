@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import openbell as ob
+import openbell.symbol
 from openbell.errors import ArgumentError, DumpError, IntervalError, OpenbellError
 from openbell.export import (
     apply_delta,
@@ -24,6 +25,7 @@ from openbell.export import (
     symbol_to_dict,
     validate_session_dump,
 )
+from openbell.schema import to_datetime
 from tests.delta_chains import (
     DELTA_FAULTS,
     Chain,
@@ -37,7 +39,7 @@ from tests.delta_chains import (
 from tests.export_session import make_session
 from tests.facade_bars import NEXT_WINDOW, OPEN, WINDOW, bar, minutes
 from tests.lifecycle_days import bars_at, session_over, window_of, write_days
-from tests.strategies import MINUTE
+from tests.strategies import MINUTE, SECOND
 
 EVE = date(2025, 7, 1)
 
@@ -215,6 +217,32 @@ def test_delta_of_a_ring_drops_what_it_let_go_of() -> None:
     tree = apply_delta(tree, delta)
     assert series_of(tree)["evicted"] == 4
     assert labels(series_of(tree)) == [4, 5, 6, 7, 8]
+    assert without_mark(tree) == session_to_dict(root)
+
+
+def test_delta_of_quotes_goes_behind_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openbell.symbol, "EVENT_CAPACITY", 2)
+    root = one_record()
+
+    def add(*seconds: float) -> None:
+        for second in seconds:
+            moment = to_datetime(OPEN + int(second * SECOND))
+            root.add_quote("AAPL", ob.QuoteData(moment, 1.0, 2.0, 3.0, 4.0))
+
+    add(0, 1, 2)
+    tree = root.to_json()
+    add(3, 3.5)
+    delta = root.to_json(complete=False)
+    quotes = delta["symbols"]["AAPL"]["session"]["quotes"]
+    assert (quotes["count"], quotes["evicted"]) == (3, 2)
+    assert [row[0] for row in quotes["data"]] == [
+        "2025-07-02T13:30:03+00:00", "2025-07-02T13:30:03.500000000+00:00",
+    ]  # fmt: skip
+    tree = apply_delta(tree, delta)
+    assert without_mark(tree) == session_to_dict(root)
+    # More than a ring holds: what came and went between two exports is in none.
+    add(*range(10, 20))
+    tree = apply_delta(tree, root.to_json(complete=False))
     assert without_mark(tree) == session_to_dict(root)
 
 

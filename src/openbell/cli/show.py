@@ -16,10 +16,13 @@ from openbell.errors import ArgumentError, DatasetError, DumpError, UnknownSymbo
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["show"]
 
 _KINDS: Final = ("bars", "quotes", "trades")
+#: What is expected less often than once in so many days is told no more exactly.
+_DAYS_OF_NEVER: Final = 1_000_000
 
 
 def show(
@@ -125,20 +128,23 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in past.items())
         console.print(f"\nbefore the session: {shown}", highlight=False, markup=False)
 
-    gaps = plain_table("interval", "from", "to", "missing", "reason")
+    reasons = _reasons_table(tree["session"]["data"])
+    if reasons.row_count:
+        console.print("\ngaps by reason, and the bars missing in them")
+        console.print(reasons)
+
+    longest = _gaps_table(tree["session"]["data"], n_gaps)
+    if longest.row_count:
+        console.print("\nlongest gaps (first and last missing bar, UTC)")
+        console.print(longest)
+
     bars = plain_table("interval", "start", "open", "high", "low", "close", "volume")
     for name, series in tree["session"]["data"].items():
-        for gap in _longest(series["gaps"]["ranges"], n_gaps):
-            first, last = _clock(gap["start_time"]), _clock(gap["end_time"])
-            gaps.add_row(name, first, last, f"{gap['bar_count']:,}", gap["reason"])
         for row in series.get("data", [])[-n_bars:] if n_bars else ():
             cells = dict(zip(series["columns"], row, strict=True))
             prices = [price(cells[key]) for key in ("open", "high", "low", "close")]
             volume = "-" if cells["volume"] is None else f"{cells['volume']:,.10g}"
             bars.add_row(name, _clock(cells["timestamp"]), *prices, volume)
-    if gaps.row_count:
-        console.print("\nlongest gaps (first and last missing bar, UTC)")
-        console.print(gaps)
     if bars.row_count:
         console.print("\nlast bars (start, UTC)")
         console.print(bars)
@@ -151,6 +157,76 @@ def _shown(value: Any) -> str:
         most = [_shown(one) for one in value[:4]]
         return ", ".join([*most, f"... ({len(value):,} values)"] if len(value) > 4 else most)
     return f"{value:,.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _reasons_table(data: Mapping[str, Any]) -> Table:
+    # Empty when nobody has looked for reasons.
+    from openbell.schema import GAP_REASONS
+
+    found: dict[str, dict[str, list[int]]] = {}
+    for name, series in data.items():
+        for gap in series["gaps"]["ranges"]:
+            missing = found.setdefault(name, {}).setdefault(gap["reason"], [])
+            missing.append(gap["bar_count"])
+    known = {reason for by_reason in found.values() for reason in by_reason}
+    reasons: list[str] = [
+        reason for reason in (*GAP_REASONS[1:], GAP_REASONS[0]) if reason in known
+    ]
+    reasons += sorted(known.difference(GAP_REASONS))
+    table = plain_table("interval", *reasons)
+    if reasons != [GAP_REASONS[0]]:
+        for name, by_reason in found.items():
+            held = (by_reason.get(reason, []) for reason in reasons)
+            table.add_row(name, *(f"{len(n):,} ({sum(n):,})" if n else "-" for n in held))
+    return table
+
+
+def _gaps_table(data: Mapping[str, Any], n: int) -> Table:
+    rows = [
+        (
+            name,
+            _clock(gap["start_time"]),
+            _clock(gap["end_time"]),
+            f"{gap['bar_count']:,}",
+            gap["reason"],
+            _in_words(gap.get("evidence") or {}),
+        )
+        for name, series in data.items()
+        for gap in _longest(series["gaps"]["ranges"], n)
+    ]
+    table = plain_table("interval", "from", "to", "missing", "reason")
+    is_told = any(row[-1] for row in rows)
+    if is_told:
+        # The only column that may be broken into lines.
+        table.add_column("evidence", overflow="fold")
+    for row in rows:
+        table.add_row(*(row if is_told else row[:-1]))
+    return table
+
+
+def _in_words(evidence: Mapping[str, Any]) -> str:
+    # The strongest first.
+    words = []
+    if evidence.get("disconnected"):
+        words.append("the feed was disconnected")
+    if n := evidence.get("n_coarser"):
+        words.append(f"{counted(n, 'longer bar')} traded in it")
+    if n := evidence.get("n_peers"):
+        words.append(f"{evidence['n_silent']:,} of {n:,} others silent")
+    if (rate := evidence.get("fill_rate")) is not None:
+        words.append(f"{rate:.0%} of the slots around it filled")
+    if (per_day := evidence.get("expected_per_day")) is not None:
+        words.append(f"such a silence {_how_often(per_day)}")
+    return "; ".join(words)
+
+
+def _how_often(per_day: float) -> str:
+    if per_day >= 1:
+        return f"{per_day:,.0f} times a day"
+    if per_day * _DAYS_OF_NEVER < 1:
+        return f"less than once in {_DAYS_OF_NEVER:,} days"
+    days = float(f"{1 / per_day:.2g}")
+    return f"once in {days:,g} days" if days < 100 else f"once in {days:,.0f} days"
 
 
 def _longest(gaps: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:

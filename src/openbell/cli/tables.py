@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from openbell.session import SessionData
+    from openbell.watch import SymbolState
 
-__all__ = ["SymbolRow", "plain_table", "price", "rows_of_dump", "rows_of_root", "session_table"]
+__all__ = [
+    "SymbolRow",
+    "plain_table",
+    "price",
+    "rows_of_dump",
+    "rows_of_root",
+    "rows_of_snapshot",
+    "session_table",
+]
 
 _NO_CONSOLE_IS_WIDER: Final = 10_000
 
@@ -27,6 +36,10 @@ class SymbolRow:
         Closed bars by interval.
     quality, n_gaps, n_missing
         Of the base interval.
+    explained_quality : float or None
+        Of the base interval; None where the reasons of its gaps are not known.
+    n_errors : int
+        Different errors noted.
     """
 
     symbol: str
@@ -41,6 +54,8 @@ class SymbolRow:
     n_missing: int
     n_rejected: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    explained_quality: float | None = None
+    n_errors: int = 0
 
 
 def rows_of_root(root: SessionData) -> list[SymbolRow]:
@@ -94,9 +109,18 @@ def rows_of_dump(symbols: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Symbo
             n_missing=gaps.get("missing_bars", 0),
             n_rejected=sum(tree["rejected"].values()),
             counts={interval_: one["count"] for interval_, one in series.items()},
+            explained_quality=base.get("explained_quality"),
         )
         rows.append(row)
     return rows
+
+
+def rows_of_snapshot(symbols: Iterable[SymbolState]) -> list[SymbolRow]:
+    """One row per symbol of a watched session, sorted by symbol."""
+    from msgspec.structs import asdict
+
+    rows = [SymbolRow(**asdict(state)) for state in symbols]
+    return sorted(rows, key=lambda row: row.symbol)
 
 
 def _last_close(series: Mapping[str, Any]) -> float | None:
@@ -126,14 +150,19 @@ def _lay_out(rows: Sequence[SymbolRow], gap: int, extremes: bool) -> Table:
     names = sorted({name for row in rows for name in row.counts}, key=interval)
     provenance = any(row.added_by != "config" for row in rows)
     rejected = any(row.n_rejected for row in rows)
-    headings = [*names, "close", *["high", "low"] * extremes, "volume", "quality", "gaps"]
-    headings += ["added by"] * provenance + ["refused"] * rejected
+    explained = any(row.explained_quality is not None for row in rows)
+    errors = any(row.n_errors for row in rows)
+    headings = [*names, "close", *["high", "low"] * extremes, "volume", "quality"]
+    headings += ["explained"] * explained + ["gaps"] + ["added by"] * provenance
+    headings += ["refused"] * rejected + ["errors"] * errors
     table = plain_table("symbol", *headings, gap=gap)
     for row in rows:
         cells = [row.symbol, *(_count(row.counts.get(name)) for name in names)]
         cells += [price(row.close), *[price(row.high), price(row.low)] * extremes]
-        cells += [f"{row.volume:,.10g}", _quality(row.quality), _count(row.n_gaps)]
+        cells += [f"{row.volume:,.10g}", _quality(row.quality)]
+        cells += [_quality(row.explained_quality)] * explained + [_count(row.n_gaps)]
         cells += [row.added_by] * provenance + [_count(row.n_rejected)] * rejected
+        cells += [_count(row.n_errors)] * errors
         table.add_row(*cells)
     return table
 

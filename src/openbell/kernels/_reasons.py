@@ -215,6 +215,7 @@ def _weigh(
         decay[k] = decay[k - 1] * factor
     decay[-1] = 0.0
     last = decay.shape[0] - 1
+    most = min(int(cap), last)
     before_bars = np.empty(n)
     before_slots = np.empty(n)
     unlikely = np.empty(n)
@@ -222,13 +223,14 @@ def _weigh(
     n_candidates = 0
     a = t = 0.0
     at = 0
-    for i in range(n):
-        f = decay[min(runs[i, 0] - at, last)]
+    for k in range(n):
+        i = np.uint64(k)
+        f = decay[np.uint64(min(runs[i, 0] - at, last))]
         a = a * f + (1.0 - f) * fast
         t = t * f + (1.0 - f) * fast
         before_bars[i] = a
         before_slots[i] = t
-        f = 1.0 if lost[i] else decay[min(int(min(runs[i, 1], cap)), last)]
+        f = 1.0 if lost[i] else decay[np.uint64(min(runs[i, 1], most))]
         a *= f
         t = t * f + (1.0 - f) * fast
         at = runs[i, 0] + runs[i, 1]
@@ -237,43 +239,47 @@ def _weigh(
     a = t = 0.0
     at = n_expected
     n_kept = 0
-    for i in range(n - 1, -1, -1):
+    for k in range(n):
+        i = np.uint64(n - 1 - k)
         length = runs[i, 1]
-        f = decay[min(at - runs[i, 0] - length, last)]
+        f = decay[np.uint64(min(at - runs[i, 0] - length, last))]
         a = a * f + (1.0 - f) * fast
         t = t * f + (1.0 - f) * fast
-        own = 0.0 if lost[i] else min(float(length), cap)
-        b = (runs[i, 0] + (length >> 1)) >> shift
-        whole = n_bars / (n_seen - own + 0.5)
-        left = max(near_slots[b] - own, near_bars[b])
-        around = (near_bars[b] + slow_prior * whole) / (left + slow_prior)
-        n_around = before_slots[i] + t + prior
-        trusted = prior * around
-        share = 1.0 / n_around
-        p = (before_bars[i] + a + trusted) * share
-        one = 1.0 / (before_slots[i] + prior)
-        other = 1.0 / (t + prior)
-        spread = _SIDE_ERRORS * _SIDE_ERRORS * p * (1.0 - p)
-        p = min(p, (before_bars[i] + trusted) * one + math.sqrt(spread * one))
-        p = min(p, (a + trusted) * other + math.sqrt(spread * other))
-        notes[i].fill_rate = p
-        # The more the rate is a guess from the bars nearby, the more doubt.
-        doubt = 2.0 - prior * share
         n_kept += not lost[i]
+        b = np.uint64((runs[i, 0] + (length >> 1)) >> shift)
+        n_around = before_slots[i] + t + prior
+        share = 1.0 / n_around
+        # The more the rate is a guess from the bars nearby, the more doubt.
+        doubt = 4.0 - 3.0 * prior * share
+        p = (before_bars[i] + a + prior * base[b]) * share
         if length * p < _USUAL * (1.0 - p):
-            notes[i].expected_per_day = n_slots * p * doubt * _power(1.0 - p, length)
+            notes[i].fill_rate = p
+            # -ln(1 - p) to a few percent: this is surely no fault.
+            z = length * p * (6.0 - p) / (6.0 - 4.0 * p)
+            notes[i].expected_per_day = n_slots * p * doubt * math.exp(-z)
         else:
+            own = 0.0 if lost[i] else min(float(length), cap)
+            whole = n_bars / (n_seen - own + 0.5)
+            left = max(near_slots[b] - own, near_bars[b])
+            trusted = prior * (near_bars[b] + slow_prior * whole) / (left + slow_prior)
+            p = (before_bars[i] + a + trusted) * share
+            one = 1.0 / (before_slots[i] + prior)
+            other = 1.0 / (t + prior)
+            spread = _SIDE_ERRORS * _SIDE_ERRORS * p * (1.0 - p)
+            p = min(p, (before_bars[i] + trusted) * one + math.sqrt(spread * one))
+            p = min(p, (a + trusted) * other + math.sqrt(spread * other))
             z = _unlikely(p, min(n_around, n_seen), float(length))
+            notes[i].fill_rate = p
             notes[i].expected_per_day = n_slots * p * doubt * math.exp(-z)
             if not lost[i]:
                 # Spread over its last slot as exponentials are, which slots count only whole.
-                y = z - z / length - math.log1p(-p * ((i * _GOLDEN) % 1.0))
+                y = z - z / length - math.log1p(-p * ((k * _GOLDEN) % 1.0))
                 tail[min(int(y * _BINS_PER_UNIT), _BINS - 1)] += 1
             if z > _WORTH:
-                candidates[n_candidates] = i
+                candidates[n_candidates] = n - 1 - k
                 unlikely[n_candidates] = z - math.log(doubt)
                 n_candidates += 1
-        f = 1.0 if lost[i] else decay[min(int(min(length, cap)), last)]
+        f = 1.0 if lost[i] else decay[np.uint64(min(length, most))]
         a *= f
         t = t * f + (1.0 - f) * fast
         at = runs[i, 0]
@@ -316,16 +322,6 @@ def _unlikely(p: Any, known: Any, length: Any) -> Any:
     # What is left of the sum of logarithms as an integral, from half a slot before.
     low, high = j - 0.5, length - 0.5
     return _integral(known, low, high) - _integral(silent, low, high) - math.log(product)
-
-
-@jit
-def _power(x: Any, n: Any) -> Any:
-    product = 1.0
-    while n > 0:
-        product *= x if n & 1 else 1.0
-        x *= x
-        n >>= 1
-    return product
 
 
 @jit
