@@ -64,7 +64,7 @@ def make_root(
     n_symbols: int, root: ob.SessionData | None = None, **options: int
 ) -> tuple[ob.SessionData, list[ob.SymbolSessionData]]:
     """A running day with records that have their memory: the next day of a root, when given."""
-    root = root or ob.SessionData()
+    root = ob.SessionData() if root is None else root
     if root.window is not None:
         root.end()
         root.clear()

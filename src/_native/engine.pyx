@@ -7,6 +7,7 @@ cimport numpy as cnp
 
 from openbell._native.block cimport append_rows, preload_rows
 from openbell._native.core cimport Core, append_quick
+from openbell._native.rings cimport N_REFUSALS
 from openbell._native.state cimport OB_PREFETCH, Bar, SeriesState, SymbolState
 
 from openbell.errors import BarRefused, SchemaError
@@ -200,6 +201,15 @@ cdef class SymbolEngine:
             name: self.core.refused[code]
             for code, name in enumerate(REFUSALS, 1) if self.core.refused[code]
         }
+
+    @property
+    def n_refused(self):
+        """How many bars were refused, for whatever reason."""
+        cdef int64_t n = 0
+        cdef int code
+        for code in range(1, N_REFUSALS):
+            n += self.core.refused[code]
+        return n
 
     @property
     def n_duplicate(self):

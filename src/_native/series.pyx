@@ -14,8 +14,8 @@ cimport numpy as cnp
 
 from openbell._native.core cimport Core
 from openbell._native.state cimport (
-    N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, bucket_of, find_segment, lower_bound,
-    merge_bar,
+    N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
+    lower_bound, merge_bar,
 )
 from openbell._native.values cimport make_bar
 from openbell._native.views cimport ob_view
@@ -487,6 +487,45 @@ def latest_of(list series, str field):
         n = (<Series?>series[i]).settled()
         into[i] = (<const double*>((<Series>series[i]).state.rows + n - 1))[at] if n else NAN
     return values
+
+
+def glance(Series base):
+    """What a display shows of a record, read at once. O(series).
+
+    Parameters
+    ----------
+    base : Series
+        Of the record's base interval.
+
+    Returns
+    -------
+    close, high, low : float or None
+        Of the newest closed base bar, and of the session; None while there is no bar.
+    volume : float
+    n_expected, n_gaps : int
+        Of the base.
+    n_bars : int
+        Base bars, those a ring has let go of included.
+    counts : dict of str to int
+        Closed bars held by interval.
+    """
+    cdef int64_t n = base.settled()
+    cdef const SymbolState* s = base.core.state
+    cdef bint has_bars = n + base.state.n_evicted > 0
+    cdef int i
+    if s.metrics_stale:
+        base.core.rescan_metrics()
+    counts = {base.core.names[i]: s.series[i].n for i in range(s.n_series)}
+    return (
+        base.state.rows[n - 1].close if n else None,
+        s.high if has_bars else None,
+        s.low if has_bars else None,
+        s.volume,
+        base.n_expected,
+        base.n_gaps,
+        n + base.state.n_evicted,
+        counts,
+    )
 
 
 cdef inline int64_t newest(int64_t n, int64_t held) except -1:

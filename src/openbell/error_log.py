@@ -47,6 +47,9 @@ class ErrorLog:
         self._held: dict[tuple[str, str], RecordError] = {}
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def listed(self) -> list[RecordError]:
         """In the order first raised. A copy."""
         with self._lock:

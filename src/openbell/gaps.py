@@ -110,11 +110,14 @@ class GapNotes:
         Slots that had ended.
     state : tuple of int
         How many bars there were, and the series' revision.
+    explained_quality : float or None
+        Of the series then.
     """
 
     rows: NoteArray
     n_expected: int
     state: tuple[int, int]
+    explained_quality: float | None
 
 
 class Assessor(Protocol):

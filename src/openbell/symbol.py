@@ -483,6 +483,17 @@ class SymbolSessionData(SymbolEngine):
         return counts
 
     @property
+    def n_rejected(self) -> int:
+        """How many bars, quotes and trades were refused."""
+        events = tuple(self._events.values())
+        return self.n_refused + sum(sum(store.refused.values()) for store in events)
+
+    @property
+    def n_errors(self) -> int:
+        """How many different ``errors`` there are."""
+        return len(self._errors)
+
+    @property
     def errors(self) -> list[RecordError]:
         """What code working on this record raised, in the order first raised. A copy."""
         return self._errors.listed()

@@ -104,9 +104,7 @@ def test_presence_is_as_uneven_as_real_trading(rng: np.random.Generator) -> None
 def test_healthy_days_raise_one_false_alarm_in_100_symbol_days(
     cluster: bool, n_days: int, rng: np.random.Generator
 ) -> None:
-    n = sum(
-        n_named(draw(rng, intensities(rng, MIXED), cluster=cluster)) for _ in range(n_days)
-    )
+    n = sum(n_named(draw(rng, intensities(rng, MIXED), cluster=cluster)) for _ in range(n_days))
     assert n <= n_days * len(MIXED) / 100
 
 
@@ -209,7 +207,8 @@ def test_coinbase_day_that_stops_early_is_truncated() -> None:
 @pytest.mark.parametrize("day", [date(2016, 10, 7), date(2016, 10, 8)])
 def test_coinbase_quiet_seconds_are_no_outage(day: date) -> None:
     (notes,) = coinbase_notes(day, "1s").values()
-    assert len(notes) > 3_000 and notes["n_slots"].max() > 150
+    assert len(notes) > 3_000
+    assert notes["n_slots"].max() > 150
     assert set(notes["reason"]) == {GAP_REASONS.index("no_trade")}
 
 

@@ -122,7 +122,8 @@ def test_reasons_two_of_six_silent_at_once_are_no_trade() -> None:
     found = explain(*days)
     assert [named(notes) for notes in found] == [[]] * 6
     note = note_at(found[0], 12_010)
-    assert note["n_peers"] == 5 and note["n_silent"] < 5
+    assert note["n_peers"] == 5
+    assert note["n_silent"] < 5
 
 
 def test_reasons_all_silent_at_the_ends_is_late_start_and_truncated() -> None:
@@ -249,7 +250,8 @@ def test_reasons_too_few_bars_are_unknown_and_nobodys_peers() -> None:
     found = explain(np.zeros(DAY, dtype=bool), few, steady(0.3))
     assert [named(notes) for notes in found] == [[(0, "unknown")], [(19, "unknown")], []]
     assert set(found[2]["n_peers"]) == {0}
-    assert found[0]["n_peers"][0] == 1 and found[0]["fill_rate"][0] == 0
+    assert found[0]["n_peers"][0] == 1
+    assert found[0]["fill_rate"][0] == 0
 
 
 def test_reasons_other_evidence_tells_where_bars_are_too_few() -> None:
@@ -346,7 +348,8 @@ def test_reasons_hold_together_and_ignore_the_order_of_symbols(
         reasons = [GAP_REASONS[code] for code in notes["reason"]]
         ends = notes["first_slot"] + notes["n_slots"]
         assert all(np.isfinite(notes[name]).all() for name in ("fill_rate", "expected_per_day"))
-        assert (notes["n_silent"] <= notes["n_peers"]).all() and (notes["n_silent"] >= 0).all()
+        assert (notes["n_silent"] <= notes["n_peers"]).all()
+        assert (notes["n_silent"] >= 0).all()
         assert (notes["n_peers"] < len(days)).all()
         for k, reason in enumerate(reasons):
             assert reason != "late_start" or notes["first_slot"][k] == 0

@@ -15,14 +15,11 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import openbell as ob
-from openbell.gaps import GapNotes
-from openbell.schema import GAP_NOTE_DTYPE, GAP_REASONS
 from openbell.watch import (
     BoardReader,
     Snapshot,
@@ -160,22 +157,16 @@ def test_snapshot_of_a_session_tells_its_phase_name_and_who_waits() -> None:
 
 def test_snapshot_explained_quality_is_that_of_the_last_look_and_makes_no_other() -> None:
     root = make_root("AAPL")
-    record = root["AAPL"]
-    record.append_block(minutes(0, 4, 9))
-    rows = np.zeros(2, GAP_NOTE_DTYPE)
-    rows["first_slot"], rows["n_slots"] = [1, 5], [3, 4]
-    rows["reason"] = [GAP_REASONS.index("no_trade"), GAP_REASONS.index("outage")]
-    record.core.gap_notes["1m"] = GapNotes(rows, 10, (3, 0))
-    looked: list[str] = []
-    root.core.assessor = lambda: looked.append("looked")
+    manager = ob.DataQualityManager(root)
     taker = SnapshotTaker(root)
-    # Four of ten expected bars are missing for a reason.
-    assert taker.take().symbols[0].explained_quality == pytest.approx(60.0)
-    rows = rows.copy()
-    rows["reason"] = GAP_REASONS.index("outage")
-    record.core.gap_notes["1m"] = GapNotes(rows, 20, (13, 0))
-    assert taker.take().symbols[0].explained_quality == pytest.approx(65.0)
-    assert looked == []
+    root["AAPL"].append_block(minutes(*range(100), *range(130, 300)))
+    assert taker.take().symbols[0].explained_quality is None
+    manager.update()
+    # Half an hour of a symbol that trades every minute is missing.
+    assert taker.take().symbols[0].explained_quality == pytest.approx(100 * 270 / 300)
+    root["AAPL"].append_block(minutes(*range(100, 130)))
+    assert taker.take().symbols[0].explained_quality == pytest.approx(90.0)
+    assert manager.n_passes == 1
 
 
 def test_snapshot_refusals_and_errors_of_another_record_are_its_own() -> None:
@@ -186,15 +177,6 @@ def test_snapshot_refusals_and_errors_of_another_record_are_its_own() -> None:
     root.remove_symbol("AAPL")
     root.register_symbol("AAPL")
     assert taker.take().symbols[0].n_errors == 0
-
-
-def test_snapshot_errors_are_told_in_the_final_one_at_the_latest() -> None:
-    root = make_root("AAPL", "MSFT")
-    taker = SnapshotTaker(root)
-    taker.take()
-    for record in root:
-        record.note_error("rule", ValueError("no"))
-    assert [state.n_errors for state in taker.take(is_final=True).symbols] == [1, 1]
 
 
 def test_snapshot_rate_is_known_with_the_second_and_anew_after_a_day() -> None:

@@ -70,4 +70,7 @@ class Series:
 
 _SeriesOrNone = TypeVar("_SeriesOrNone", bound=Series | None)
 
+def glance(
+    base: Series,
+) -> tuple[float | None, float | None, float | None, float, int, int, int, dict[str, int]]: ...
 def latest_of(series: list[_SeriesOrNone], field: str) -> npt.NDArray[np.float64]: ...

@@ -239,7 +239,8 @@ def explain_gaps(
     Parameters
     ----------
     runs : sequence of numpy.ndarray
-        Of each symbol, int64 shape (n, 2): first missing slot and how many, ascending, as :meth:`BarIntervalData.gap_runs` returns them.
+        Of each symbol, int64 shape (n, 2): first missing slot and how many, ascending, as
+        :meth:`BarIntervalData.gap_runs` returns them.
     n_expected : sequence of int
         Of each symbol, how many slots have ended; its last gap may end there.
     grid : Grid
@@ -253,7 +254,8 @@ def explain_gaps(
     Returns
     -------
     list of numpy.ndarray
-        Of each symbol :data:`~openbell.schema.GAP_NOTE_DTYPE`, one row per run, in order.
+        Of each symbol :data:`~openbell.schema.GAP_NOTE_DTYPE`, one row per run, in order. All
+        are views of one allocation.
 
     Raises
     ------

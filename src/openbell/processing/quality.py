@@ -14,9 +14,9 @@ import numpy as np
 from openbell.bars import BarIntervalData
 from openbell.clock.window import Grid, SessionWindow
 from openbell.errors import ArgumentError
-from openbell.gaps import GapInfo, GapNotes
+from openbell.gaps import EXPLAINED, GapInfo, GapNotes
 from openbell.processing.gap_retries import GapRetries
-from openbell.schema import NS_PER_SECOND, Int64Array, to_iso, to_ns
+from openbell.schema import GAP_REASONS, NS_PER_SECOND, Int64Array, NoteArray, to_iso, to_ns
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
@@ -196,7 +196,8 @@ class DataQualityManager:
                 disconnects=[self._disconnected(one.record.symbol, grid) for one in found],
             )
             for one, rows in zip(found, notes, strict=True):
-                one.record.core.gap_notes[name] = GapNotes(rows, one.n_expected, one.state)
+                score = _explained_quality(rows, one.n_expected)
+                one.record.core.gap_notes[name] = GapNotes(rows, one.n_expected, one.state, score)
 
     def _disconnected(self, symbol: str, grid: Grid) -> Int64Array | None:
         spans = [
@@ -225,6 +226,12 @@ def _capture(record: SymbolSessionData, series: BarIntervalData) -> _Arriving:
         runs = series.gap_runs()
         if (series.n_expected, _state(series)) == before:
             return _Arriving(record, series, runs, *before)
+
+
+def _explained_quality(rows: NoteArray, n_expected: int) -> float | None:
+    is_explained = rows["reason"] == GAP_REASONS.index(EXPLAINED)
+    n_lost = int(rows["n_slots"][~is_explained].sum())
+    return 100.0 * (n_expected - n_lost) / n_expected if n_expected else None
 
 
 def _coarser_bars(one: _Arriving, window: SessionWindow, grid: Grid) -> Int64Array | None:

@@ -11,17 +11,15 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from openbell._native.series import glance
 from openbell.errors import ArgumentError
-from openbell.gaps import EXPLAINED, GapNotes
-from openbell.schema import GAP_REASONS, NS_PER_SECOND
+from openbell.gaps import GapNotes
+from openbell.schema import NS_PER_SECOND
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
 __all__ = ["PublishedSession", "Snapshot", "SnapshotTaker", "SymbolState"]
 
-_EXPLAINED: Final = GAP_REASONS.index(EXPLAINED)
-#: Refusals and errors of a record are read anew once in so many snapshots.
-_TURNS: Final = 8
 #: The rate is over as many snapshots: two seconds of them, when they come as they should.
 _N_PACES: Final = 8
 
@@ -83,8 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """A session, as it was when a watcher wanted to know.
 
     Records are read one after the other while the session goes on: each is as it was at some
-    instant between this snapshot and the one before. Only what was refused and noted as errors
-    may be older, by eight snapshots at most; in the final one nothing is.
+    instant between this snapshot and the one before.
 
     Attributes
     ----------
@@ -154,24 +151,14 @@ class SnapshotTaker:
             self._name = name or str(source.config.session.name)
         self._pid = os.getpid()
         self._paces: deque[tuple[int, int]] = deque(maxlen=_N_PACES)
-        # By symbol, what of its gaps was looked at and what came out; the notes stay the record's.
-        self._explained: dict[str, tuple[int, tuple[int, int], float]] = {}
-        # Refusals and errors, which seldom change and are slow to read; of these records.
-        self._troubles: dict[str, tuple[int, int]] = {}
-        self._n_changes = 0
-        self._n_taken = 0
 
     def take(self, *, is_final: bool = False) -> Snapshot:
         """Read every record. O(symbols); nothing is scanned, no gap is looked at anew."""
         root, session, window = self._root, self._session, self._root.window
-        if root.core.n_changes != self._n_changes:
-            self._n_changes = root.core.n_changes
-            self._troubles, self._explained = {}, {}
-        self._n_taken += 1
         states = []
         n_bars = 0
-        for turn, record in enumerate(root, self._n_taken):
-            state, n = self._read(record, is_due=is_final or turn % _TURNS == 0)
+        for record in root:
+            state, n = _read(record)
             states.append(state)
             n_bars += n
         taken_ns = monotonic_ns()
@@ -196,44 +183,6 @@ class SnapshotTaker:
         """Begin anew to measure how many bars come in a second."""
         self._paces.clear()
 
-    def _read(self, record: SymbolSessionData, is_due: bool) -> tuple[SymbolState, int]:
-        bars, name, symbol = record.bars, record.base_interval, record.symbol
-        # What arrives may change at this moment: its series is then there the next time.
-        base = bars.get(name) or next(iter(bars.values()))
-        n = len(base)
-        notes = record.core.gap_notes.get(name)
-        troubles = self._troubles.get(symbol)
-        if troubles is None or is_due:
-            troubles = sum(record.rejected.values()), len(record.errors)
-            self._troubles[symbol] = troubles
-        state = SymbolState(
-            symbol,
-            name,
-            record.added_by,
-            base.last_close if n else None,
-            record.session_high,
-            record.session_low,
-            record.session_volume,
-            base.quality,
-            None if notes is None else self._explain(symbol, notes),
-            base.n_gaps,
-            base.n_missing,
-            *troubles,
-            {interval: len(series) for interval, series in bars.items()},
-        )
-        return state, n + base.n_evicted
-
-    def _explain(self, symbol: str, notes: GapNotes) -> float | None:
-        held = self._explained.get(symbol)
-        if held is None or held[:2] != (notes.n_expected, notes.state):
-            if not notes.n_expected:
-                return None
-            rows = notes.rows
-            n_lost = int(rows["n_slots"][rows["reason"] != _EXPLAINED].sum())
-            value = 100.0 * (1.0 - n_lost / notes.n_expected)
-            held = self._explained[symbol] = (notes.n_expected, notes.state, value)
-        return held[2]
-
     def _pace(self, taken_ns: int, n_bars: int) -> float | None:
         paces = self._paces
         if paces and paces[-1][1] > n_bars:
@@ -242,6 +191,30 @@ class SnapshotTaker:
         paces.append((taken_ns, n_bars))
         (first_ns, n_first), (last_ns, n_last) = paces[0], paces[-1]
         return (n_last - n_first) / (last_ns - first_ns) * NS_PER_SECOND if len(paces) > 1 else None
+
+
+def _read(record: SymbolSessionData) -> tuple[SymbolState, int]:
+    # What arrives may change at this moment: its series is then there the next time.
+    base = record.bars.get(record.base_interval) or next(iter(record.bars.values()))
+    close, high, low, volume, n_expected, n_gaps, n_bars, counts = glance(base)
+    notes: GapNotes | None = record.core.gap_notes.get(base.interval)
+    state = SymbolState(
+        record.symbol,
+        base.interval,
+        record.added_by,
+        close,
+        high,
+        low,
+        volume,
+        100.0 * n_bars / n_expected if n_expected else None,
+        None if notes is None else notes.explained_quality,
+        n_gaps,
+        n_expected - n_bars,
+        record.n_rejected,
+        record.n_errors,
+        counts,
+    )
+    return state, n_bars
 
 
 def _phase_of(root: SessionData) -> str:
