@@ -29,7 +29,7 @@ class PastGaps(Sequence[GapInfo]):
         Ascending; the day's sound bars, None where there are none.
     """
 
-    __slots__ = ("_days", "_found", "_interval", "_symbol")
+    __slots__ = ("__weakref__", "_days", "_found", "_interval", "_symbol")
 
     def __init__(
         self, symbol: str, interval: str, days: Sequence[tuple[SessionWindow, BarArray | None]]
