@@ -8,6 +8,7 @@ bring others within the next seconds. Only presence is made: that is all a gap's
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,6 @@ _KNOT = 30
 
 def make_grid(n_slots: int = 23_400, interval: str = "1s") -> Grid:
     """A session of one segment with so many slots."""
-    from datetime import date
-
     step = {"1s": 1, "1m": 60}[interval] * NS_PER_SECOND
     return SessionWindow(date(2025, 7, 2), [(0, n_slots * step)]).grid(interval)
 

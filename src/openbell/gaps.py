@@ -40,11 +40,12 @@ class GapEvidence:
     fill_rate : float
         Share of the slots around the gap that hold a bar, 0 to 1: how busily the symbol traded.
     expected_per_day : float
-        How often a silence as long as this is to be expected in a whole session at that rate.
+        How many silences as long as this are to be expected of the symbol in a session, at most.
     n_peers : int
         Other symbols that could have traded in it.
     n_silent : int
-        How many of them were silent in the slots that tell most.
+        How many of them were silent in the slot of it, or of the silence of all, in which most
+        of them traded.
     n_coarser : int
         Coarser bars, received as such, that traded in it.
     disconnected : bool

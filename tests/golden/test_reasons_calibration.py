@@ -144,7 +144,7 @@ def test_alone_even_trading_is_found_from_the_rare_length(rng: np.random.Generat
 
 def test_alone_bursty_trading_is_found_from_its_own_rare_length(rng: np.random.Generator) -> None:
     at_once, beyond = [], []
-    for of in alone(rng, 150):
+    for of in alone(rng, 100):
         length = of.own_rare_length()
         at_once.append(of.recall(rng, length=length))
         beyond.append(of.recall(rng, length=math.ceil(1.25 * length)))
@@ -160,7 +160,7 @@ def test_alone_bursty_trading_is_found_from_its_own_rare_length(rng: np.random.G
 def test_feed_wide_outages_are_found_and_little_else(
     seconds: int, least: float, cluster: bool, n_out: int, rng: np.random.Generator
 ) -> None:
-    n_found = n_right = n_faults = n_all = 0
+    n_found = n_faults = n_all = 0
     for _ in range(12):
         days = draw(rng, intensities(rng, MIXED), cluster=cluster)
         faults = 600 + 1_500 * rng.choice(14, 4, replace=False) + rng.integers(0, 600, 4)
@@ -173,9 +173,8 @@ def test_feed_wide_outages_are_found_and_little_else(
                 hit = named[[gap_at(runs_of(days[k]), int(first)) for first in faults]]
                 n_faults += len(faults)
                 n_found += int(hit.sum())
-    n_right = n_found
     assert n_found / n_faults >= least
-    assert n_right / n_all >= least
+    assert n_found / n_all >= 0.99
 
 
 def coinbase_notes(day: date, interval: str) -> dict[str, npt.NDArray[np.void]]:

@@ -37,9 +37,9 @@ _SIDE_ERRORS = 1.5
 # The symbol's own long silences: the longest share, and how many of them count as censored.
 _TAIL_SHARE, _TAIL_STEP, _TAIL_CENSORED = 8, 4, 8
 _BINS, _BINS_PER_UNIT = 1024, 8
-# Silences shorter than so many mean ones are not in the tail; those up to twice as long, as -ln
-# of their chance, are surely no fault.
-_USUAL, _WORTH = 1.75, 3.0
+# As -ln of their chance: silences below are not in the tail; silences below are surely no fault.
+_USUAL, _WORTH = 1.9, 3.0
+_TAIL_START = int(_USUAL * _BINS_PER_UNIT)
 # The tail was chosen for being long: how much more often than it says silences are expected.
 _TAIL_DOUBT = 3.0
 
@@ -257,10 +257,9 @@ def _judge_each(
         # The more the rate is a guess from the bars nearby, the more doubt.
         doubt = 4.0 - 3.0 * short * share
         p = (before_bars[i] + a + short * base[b]) * share
-        if length * p < _USUAL * (1.0 - p):
-            # -ln(1 - p) to a few percent: this is surely no fault.
-            z = length * p * (6.0 - p) / (6.0 - 4.0 * p)
-        else:
+        # -ln(1 - p) to a few percent is enough where there is surely no fault.
+        z = length * p * (6.0 - p) / (6.0 - 4.0 * p)
+        if z >= _USUAL:
             own = 0.0 if lost[i] else min(float(length), cap)
             whole = n_bars / (n_seen - own + 0.5)
             left = max(near_slots[b] - own, near_bars[b])
@@ -409,7 +408,7 @@ def _tail(bins: Any, n_wanted: Any, usual: Any, errors: Any) -> Any:
     n = above = 0
     excess = 0.0
     top = 0.0
-    for k in range(bins.shape[0] - 1, -1, -1):
+    for k in range(bins.shape[0] - 1, _TAIL_START, -1):
         n += bins[k]
         start = k / _BINS_PER_UNIT
         if above == 0:
