@@ -485,8 +485,10 @@ class SymbolSessionData(SymbolEngine):
     @property
     def n_rejected(self) -> int:
         """How many bars, quotes and trades were refused."""
-        events = tuple(self._events.values())
-        return self.n_refused + sum(sum(store.refused.values()) for store in events)
+        n = self.n_refused
+        for store in tuple(self._events.values()):
+            n += sum(store.refused.values())
+        return n
 
     @property
     def n_errors(self) -> int:

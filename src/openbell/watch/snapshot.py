@@ -195,12 +195,14 @@ class SnapshotTaker:
 
 def _read(record: SymbolSessionData) -> tuple[SymbolState, int]:
     # What arrives may change at this moment: its series is then there the next time.
-    base = record.bars.get(record.base_interval) or next(iter(record.bars.values()))
+    core, bars = record.core, record.bars
+    name = core.names[0]
+    base = bars.get(name) or next(iter(bars.values()))
     close, high, low, volume, n_expected, n_gaps, n_bars, counts = glance(base)
-    notes: GapNotes | None = record.core.gap_notes.get(base.interval)
+    notes: GapNotes | None = core.gap_notes.get(name)
     state = SymbolState(
-        record.symbol,
-        base.interval,
+        core.symbol,
+        name,
         record.added_by,
         close,
         high,
