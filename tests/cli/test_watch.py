@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from bisect import bisect_right
@@ -46,6 +47,9 @@ parquet = "data"
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime folder of the test's own, for its processes too."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    # Where boards are looked for, too; sessions of the user's own may have theirs there.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
 
 

@@ -180,7 +180,7 @@ def test_splits_cover_every_row_once(data: st.DataObject) -> None:
 def test_streams_reach_every_outcome() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=200)
+    @settings(max_examples=500)
     @given(st.data())
     def collect(data: st.DataObject) -> None:
         window = data.draw(short_windows("1s"))

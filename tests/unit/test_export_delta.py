@@ -308,6 +308,18 @@ def test_delta_tells_history_only_when_it_changed(root: ob.SessionData) -> None:
     assert told == [False, *[True] * 7]
 
 
+def test_delta_tells_history_that_changed_behind_a_read_only_view(root: ob.SessionData) -> None:
+    rec = root["AAPL"]
+    day, rows = next((d, r.copy()) for d, r in rec.historical_bars["1d"].items())
+    seen = rows[:]
+    seen.flags.writeable = False
+    rec.historical_bars["1d"] = rec.historical_bars["1d"] | {day: seen}
+    tree = root.to_json()
+    rows["close"] += 1.0
+    tree = apply_delta(tree, root.to_json(complete=False))
+    assert without_mark(tree) == session_to_dict(root)
+
+
 def test_delta_readers_are_forgotten_with_the_day() -> None:
     root = one_record()
     tree = root.to_json(complete=False)

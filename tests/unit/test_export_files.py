@@ -26,6 +26,13 @@ def test_replacing_leaves_the_old_file_when_the_block_raises(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["dump.json"]
 
 
+def test_replacing_leaves_nothing_behind_when_the_name_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "dump.json").mkdir()
+    with pytest.raises(OSError, match=r"dump\.json"), replacing(tmp_path / "dump.json") as file:
+        file.write(b"whole")
+    assert os.listdir(tmp_path) == ["dump.json"]
+
+
 def test_replacing_writes_where_a_link_points(tmp_path: Path) -> None:
     path, link = tmp_path / "dump.json", tmp_path / "latest.json"
     path.write_bytes(b"old")

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -40,6 +41,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="boards need a POSIX 
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime folder of the test's own, for its processes too."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    # Where boards are looked for, too; sessions of the user's own may have theirs there.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
 
 

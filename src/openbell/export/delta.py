@@ -303,13 +303,22 @@ def _mark(item: Any) -> Any:
     if isinstance(item, bytes):
         return item
     if isinstance(item, np.ndarray):
-        return _digest_of(item.tobytes()) if item.flags.writeable else weakref.ref(item)
+        return weakref.ref(item) if _is_frozen(item) else _digest_of(item.tobytes())
     if not isinstance(item, list):
         try:
             return weakref.ref(item)
         except TypeError:
             pass
     return _digest(gaps_tree(item))
+
+
+def _is_frozen(array: Any) -> bool:
+    # A read-only view changes with what it looks at.
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return True
 
 
 def _is_same_past(known: dict[Any, Any], marks: dict[Any, Any], past: dict[Any, Any]) -> bool:

@@ -26,11 +26,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         return
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     # Exclusive creation instead of tempfile: the usual permissions, not private ones.
-    with open(unfinished, "xb") as file:
-        try:
+    try:
+        with open(unfinished, "xb") as file:
             yield file
-        except BaseException:
-            file.close()
-            unfinished.unlink()
-            raise
-    os.replace(unfinished, target)
+        os.replace(unfinished, target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
