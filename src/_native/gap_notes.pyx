@@ -11,12 +11,18 @@ from openbell.schema import GAP_NOTE_DTYPE, GAP_REASONS
 
 cnp.import_array()
 
+cdef int OUTAGE = GAP_REASONS.index("outage")
 cdef int LATE_START = GAP_REASONS.index("late_start")
 cdef int TRUNCATED = GAP_REASONS.index("truncated")
 
 
 def match_notes(cnp.ndarray runs not None, cnp.ndarray notes not None):
-    """Find the note whose slots contain each run, in one walk along both.
+    """Find the note that each run has its reason from, in one walk along both.
+
+    It is the one whose slots contain the run. A run that has grown since is still an ``outage``,
+    or a ``late_start``, when it was one; what likely was ``no_trade`` may be none by now. What late
+    bars have split off is no longer a ``late_start`` unless it begins with its note, nor
+    ``truncated`` unless it ends with it.
 
     Parameters
     ----------
@@ -28,9 +34,7 @@ def match_notes(cnp.ndarray runs not None, cnp.ndarray notes not None):
     Returns
     -------
     places : numpy.ndarray
-        int64: place of the note, -1 where there is none. What late bars have split off is no
-        longer ``late_start`` unless it begins with its note, nor ``truncated`` unless it ends
-        with it.
+        int64: place of the note, -1 where there is none.
     reasons : numpy.ndarray
         int8: the notes' reasons, 0 where there is none.
 
@@ -48,6 +52,7 @@ def match_notes(cnp.ndarray runs not None, cnp.ndarray notes not None):
     cdef int8_t* reason
     cdef Py_ssize_t i, k = 0
     cdef int64_t first, stop, begin, end
+    cdef int8_t was
     if n < 0 or cnp.PyArray_TYPE(runs) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(runs):
         raise SchemaError("runs", f"dtype {runs.dtype}, shape {(<object>runs).shape}",
                           "int64, shape (n, 2), contiguous")
@@ -72,8 +77,9 @@ def match_notes(cnp.ndarray runs not None, cnp.ndarray notes not None):
             continue
         begin = note[k - 1].first_slot
         end = begin + note[k - 1].n_slots
-        if (stop <= end and (note[k - 1].reason != LATE_START or first == begin)
-                and (note[k - 1].reason != TRUNCATED or stop == end)):
+        was = note[k - 1].reason
+        if ((stop <= end or (first < end and (was == OUTAGE or was == LATE_START)))
+                and (was != LATE_START or first == begin) and (was != TRUNCATED or stop == end)):
             place[i] = k - 1
-            reason[i] = note[k - 1].reason
+            reason[i] = was
     return places, reasons

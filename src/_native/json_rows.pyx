@@ -8,7 +8,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyBy
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Free
 from libc.float cimport DBL_MAX
-from libc.math cimport fabs, signbit
+from libc.math cimport NAN, fabs, signbit
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, strlen
 
@@ -415,9 +415,12 @@ def encode_rows(bytearray buffer not None, cnp.ndarray rows not None, counted=()
 
 cdef inline char* put_evidence(char* at, const Note* note) except NULL:
     cdef int n_decimals = 2
-    at = put_float(put_text(at, b',"evidence":{"fill_rate":', 25), note.fill_rate, &n_decimals)
+    # Where there were too few bars to judge by, neither is known.
+    cdef bint is_judged = note.fill_rate != 0.0
+    at = put_text(at, b',"evidence":{"fill_rate":', 25)
+    at = put_float(at, note.fill_rate if is_judged else NAN, &n_decimals)
     at = put_text(at, b',"expected_per_day":', 20)
-    at = put_float(at, note.expected_per_day, &n_decimals)
+    at = put_float(at, note.expected_per_day if is_judged else NAN, &n_decimals)
     at = put_int(put_text(at, b',"n_peers":', 11), note.n_peers)
     at = put_int(put_text(at, b',"n_silent":', 12), note.n_silent)
     at = put_int(put_text(at, b',"n_coarser":', 13), note.n_coarser)

@@ -74,8 +74,8 @@ cdef class Rings:
 
     Attributes
     ----------
-    gap_notes : dict of str to numpy.ndarray
-        What was found out about the gaps of each series that arrives, ``GAP_NOTE_DTYPE``.
+    gap_notes : dict of str to GapNotes
+        What was found out about the gaps of each series that arrives.
     """
 
     def __cinit__(self, str symbol, int64_t capacity=0):

@@ -16,10 +16,18 @@ import numpy.typing as npt
 
 from openbell._native.series import Series
 from openbell._native.values import BarData
-from openbell.errors import SessionStateError
+from openbell.errors import ArgumentError, SessionStateError
 from openbell.filled import Fill, fill_slots
-from openbell.gaps import EXPLAINED, Assessor, GapInfo, GapNotes, GapRuns
-from openbell.schema import BarArray
+from openbell.gaps import (
+    EXPLAINED,
+    Assessor,
+    GapInfo,
+    GapNotes,
+    GapRuns,
+    explained_quality,
+    n_unexplained,
+)
+from openbell.schema import GAP_REASONS, BarArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,12 +83,7 @@ class BarIntervalData(Series):
         if self._stored_gaps is None:
             return runs
         notes = {gap.start_time: gap for gap in self._stored_gaps}
-        return tuple(
-            replace(gap, reason=note.reason, retry_count=note.retry_count, evidence=note.evidence)
-            if (note := notes.get(gap.start_time)) is not None
-            else gap
-            for gap in runs
-        )
+        return tuple(_noted(gap, notes.get(gap.start_time)) for gap in runs)
 
     @property
     def unexplained_gaps(self) -> list[GapInfo]:
@@ -96,8 +99,17 @@ class BarIntervalData(Series):
     def set_gaps(self, gaps: Sequence[GapInfo]) -> None:
         """Attach reasons and retry counts to gaps, matched by their first label.
 
-        The runs themselves stay those of the bars; nothing can drift.
+        The runs themselves stay those of the bars; nothing can drift. A gap that has grown since
+        keeps its retry count alone.
+
+        Raises
+        ------
+        ArgumentError
+            When a reason is none of ``GAP_REASONS``.
         """
+        for gap in gaps:
+            if gap.reason not in GAP_REASONS:
+                raise ArgumentError("reason", gap.reason, f"one of {', '.join(GAP_REASONS)}")
         self._stored_gaps = tuple(gaps)
 
     @property
@@ -109,11 +121,9 @@ class BarIntervalData(Series):
         """
         while True:
             n_expected = self.n_expected
-            if not n_expected:
-                return None
             gaps = self.gaps
             if self.n_expected == n_expected:
-                return 100.0 * (n_expected - n_unexplained(gaps)) / n_expected
+                return explained_quality(n_unexplained(gaps), n_expected)
 
     def _explained_runs(self) -> GapRuns:
         core, grid, name = self.core, self.grid, self.base or self.interval
@@ -281,8 +291,9 @@ def refuse_live(what: str, series: BarIntervalData) -> None:
     )
 
 
-def n_unexplained(gaps: Sequence[GapInfo]) -> int:
-    """How many bars are missing in gaps whose reason is not that nothing was traded."""
-    if isinstance(gaps, GapRuns):
-        return gaps.n_missing - gaps.n_explained
-    return sum(gap.bar_count for gap in gaps if gap.reason != EXPLAINED)
+def _noted(gap: GapInfo, note: GapInfo | None) -> GapInfo:
+    if note is None:
+        return gap
+    if gap.end_ns > note.end_ns:
+        return replace(gap, retry_count=note.retry_count)
+    return replace(gap, reason=note.reason, retry_count=note.retry_count, evidence=note.evidence)

@@ -29,14 +29,18 @@ def fill_slots(series: Series, grid: Grid | None, method: Fill = "flat") -> BarA
         raise ArgumentError("method", method, " or ".join(map(repr, FILLS)))
     # Counted before the copy is made: a bar that another thread appends between is in the copy,
     # and so is its slot below.
-    n_ended = series.n_expected
-    bars = series.copy()
+    while True:
+        is_whole, n_ended = series.n_evicted == 0, series.n_expected
+        bars = series.copy()
+        # A ring may let go of its first bars just now; after that it is no longer whole.
+        if not is_whole or series.n_evicted == 0:
+            break
     if grid is None or (n_ended == 0 and len(bars) == 0):
         return np.empty(0, FILLED_DTYPE)
     slots = np.searchsorted(grid.starts_ns, bars["timestamp"])
     if len(bars):
         n_ended = max(n_ended, int(slots[-1]) + 1)
-    first = int(slots[0]) if series.n_evicted and len(bars) else 0
+    first = 0 if is_whole or not len(bars) else int(slots[0])
     rows = np.empty(n_ended - first, FILLED_DTYPE)
     rows["timestamp"] = grid.starts_ns[first:n_ended]
     rows["is_filled"] = True

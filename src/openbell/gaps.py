@@ -23,12 +23,24 @@ from openbell.schema import (
 if TYPE_CHECKING:
     from openbell.clock.window import Grid
 
-__all__ = ["EXPLAINED", "Assessor", "GapEvidence", "GapInfo", "GapNotes", "GapRuns"]
+__all__ = [
+    "EXPLAINED",
+    "EXPLAINED_CODE",
+    "Assessor",
+    "GapEvidence",
+    "GapInfo",
+    "GapNotes",
+    "GapRuns",
+    "explained_quality",
+    "n_unexplained",
+    "n_unexplained_of",
+]
 
 #: The reason of gaps in which nothing is missing.
 EXPLAINED = "no_trade"
 
-_EXPLAINED_CODE = GAP_REASONS.index(EXPLAINED)
+#: The same as an index into ``GAP_REASONS``.
+EXPLAINED_CODE = GAP_REASONS.index(EXPLAINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +49,10 @@ class GapEvidence:
 
     Attributes
     ----------
-    fill_rate : float
+    fill_rate : float or None
         Share of the slots around the gap that hold a bar, 0 to 1: how busily the symbol traded.
-    expected_per_day : float
+        None, as the next, where there are too few bars to judge by.
+    expected_per_day : float or None
         How many silences as long as this are to be expected of the symbol in a session, at most.
     n_peers : int
         Other symbols that could have traded in it.
@@ -52,8 +65,8 @@ class GapEvidence:
         Whether the feed is known to have been disconnected in it.
     """
 
-    fill_rate: float
-    expected_per_day: float
+    fill_rate: float | None
+    expected_per_day: float | None
     n_peers: int = 0
     n_silent: int = 0
     n_coarser: int = 0
@@ -108,7 +121,7 @@ class GapNotes:
     rows : numpy.ndarray
         ``GAP_NOTE_DTYPE``, one for each gap there was, ascending.
     n_expected : int
-        Slots that had ended.
+        Slots that had ended, of those looked at.
     state : tuple of int
         How many bars there were, and the series' revision.
     explained_quality : float or None
@@ -139,7 +152,8 @@ class GapRuns(Sequence[GapInfo]):
         int64, shape (n, 2): first missing slot, how many.
     notes : numpy.ndarray, optional
         ``GAP_NOTE_DTYPE``, ascending. A run has the reason of the note whose slots contain it:
-        one that late bars have split keeps its reason, one that has grown has none.
+        one that late bars have split keeps its reason, one that has grown keeps only
+        ``outage`` and ``late_start``.
     places : numpy.ndarray, optional
         The same runs in the slots of `notes`, where those are of a finer interval.
     """
@@ -171,12 +185,12 @@ class GapRuns(Sequence[GapInfo]):
     @property
     def n_explained(self) -> int:
         """Bars missing in those where nothing was traded."""
-        return int(self._runs[self._match()[1] == _EXPLAINED_CODE, 1].sum())
+        return int(self._runs[self._match()[1] == EXPLAINED_CODE, 1].sum())
 
     @property
     def unexplained(self) -> list[GapInfo]:
         """Those in which bars are missing, or may be: all that are not ``no_trade``."""
-        where = np.flatnonzero(self._match()[1] != _EXPLAINED_CODE)
+        where = np.flatnonzero(self._match()[1] != EXPLAINED_CODE)
         return [self[k] for k in where.tolist()]
 
     @property
@@ -202,6 +216,8 @@ class GapRuns(Sequence[GapInfo]):
         if place < 0:
             return None
         row = dict(zip(notes.dtype.names or (), notes[place].item(), strict=True))
+        if row["fill_rate"] == 0.0:
+            row["fill_rate"] = row["expected_per_day"] = None
         return GapEvidence(**{name: row[name] for name in GapEvidence.__slots__})
 
     def _match(self) -> tuple[Int64Array, npt.NDArray[np.int8]]:
@@ -253,3 +269,27 @@ class GapRuns(Sequence[GapInfo]):
             reason=GAP_REASONS[self._match()[1][at]],
             evidence=self.evidence(at),
         )
+
+
+def n_unexplained(gaps: Sequence[GapInfo]) -> int:
+    """How many bars are missing in gaps whose reason is not that nothing was traded."""
+    if isinstance(gaps, GapRuns):
+        return gaps.n_missing - gaps.n_explained
+    return sum(gap.bar_count for gap in gaps if gap.reason != EXPLAINED)
+
+
+def n_unexplained_of(notes: NoteArray) -> int:
+    """The same of an array of ``GAP_NOTE_DTYPE``."""
+    return int(notes["n_slots"][notes["reason"] != EXPLAINED_CODE].sum())
+
+
+def explained_quality(n_missing: int, n_expected: int) -> float | None:
+    """100 x the share of the expected bars that are not missing; None while none is expected.
+
+    Parameters
+    ----------
+    n_missing : int
+        Bars missing in gaps that are not explained.
+    n_expected : int
+    """
+    return 100.0 * (n_expected - n_missing) / n_expected if n_expected else None

@@ -422,6 +422,13 @@ class SessionData:
             its last export, for ``export.apply_delta``; all of it when the day has had none.
         reader : str
             Who reads. Any number of them do not disturb each other; the day's end forgets them.
+
+        Raises
+        ------
+        ArgumentError
+            When the reader is no text, or began with a choice of intervals, or without rows.
+        SessionStateError
+            When another thread changes a record faster than it can be copied.
         """
         from openbell.export import export_session
 

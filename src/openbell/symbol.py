@@ -127,8 +127,8 @@ class SymbolSessionData(SymbolEngine):
         capacity: int = 0,
         n_reserve: int | None = None,
     ) -> None:
-        if not isinstance(symbol, str) or not symbol or symbol != symbol.strip():
-            raise ArgumentError("symbol", symbol, "a name without blanks around it")
+        if not isinstance(symbol, str) or not is_name(symbol):
+            raise ArgumentError("symbol", symbol, "a printable name without blanks around it")
         if added_by not in ADDED_BY:
             raise ArgumentError("added_by", added_by, f"one of {', '.join(ADDED_BY)}")
         if capacity < 0:
@@ -544,3 +544,8 @@ class SymbolSessionData(SymbolEngine):
     def __repr__(self) -> str:
         held = ", ".join(f"{name}: {len(series)}" for name, series in self.bars.items())
         return f"<SymbolSessionData {self.symbol} by {self.added_by} ({held})>"
+
+
+def is_name(text: str) -> bool:
+    """Whether a symbol may be called so: what no file could hold is no name."""
+    return bool(text) and text == text.strip() and text.isprintable()

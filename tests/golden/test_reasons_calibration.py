@@ -126,6 +126,25 @@ def test_healthy_days_of_the_synthetic_source_raise_few_false_alarms(
     assert n <= 2
 
 
+@pytest.mark.parametrize("n_symbols", [2, 3, 7])
+def test_healthy_days_of_few_symbols_whose_silences_line_up_raise_few_false_alarms(
+    n_symbols: int,
+) -> None:
+    # The blocks in which the source trades less begin at the same half minutes for all symbols.
+    clock, source = TimeManager("XNYS"), SyntheticSource(fill_rate=0.4)
+    n = 0
+    for day in clock.trading_days(date(2025, 6, 2), date(2025, 6, 30)):
+        window = clock.session_window(day)
+        grid = window.grid("1s")
+        runs = [
+            np.stack(find_gaps(source.load(symbol, "1s", window), grid), axis=1)
+            for symbol in synthetic_symbols(n_symbols)
+        ]
+        notes = kernels.explain_gaps(runs, [grid.n_slots] * n_symbols, grid)
+        n += sum(int((of["reason"] > GAP_REASONS.index("no_trade")).sum()) for of in notes)
+    assert n <= 2
+
+
 def test_low_fill_symbols_together_raise_one_false_alarm_in_100_symbol_days(
     rng: np.random.Generator,
 ) -> None:

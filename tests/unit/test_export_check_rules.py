@@ -160,7 +160,7 @@ FAULTS: list[tuple[str, Plant, list[str]]] = [
     ("other_name", lambda d: put(aapl(d), symbol="APPL"), ["symbol AAPL - -"]),
     ("unknown", lambda d: put(aapl(d), base_interval="7x"), ["base_interval AAPL - -"]),
     ("coarser", lambda d: put(aapl(d), base_interval="5m"),
-     ["base_interval AAPL 1m -", "base_interval AAPL 5m -", "last_update AAPL 5m 14:00:00",
+     ["base_interval AAPL 5m -", "last_update AAPL 5m 14:00:00",
       "session_volume AAPL - -", "n_base AAPL 5m 13:30:00"]),
     ("other_spelling", lambda d: put(aapl(d), base_interval="60s"),
      ["base_interval AAPL - -", "base_interval AAPL 5m -"]),

@@ -33,6 +33,13 @@ def test_replacing_leaves_nothing_behind_when_the_name_is_a_folder(tmp_path: Pat
     assert os.listdir(tmp_path) == ["dump.json"]
 
 
+def test_replacing_names_the_file_asked_for_when_its_folder_is_absent(tmp_path: Path) -> None:
+    path = tmp_path / "absent" / "dump.json"
+    with pytest.raises(FileNotFoundError) as caught, replacing(path) as file:
+        file.write(b"whole")
+    assert caught.value.filename == str(path)
+
+
 def test_replacing_writes_where_a_link_points(tmp_path: Path) -> None:
     path, link = tmp_path / "dump.json", tmp_path / "latest.json"
     path.write_bytes(b"old")

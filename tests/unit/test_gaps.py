@@ -55,6 +55,18 @@ def test_gap_runs_take_reason_and_evidence_of_the_note_that_contains_them() -> N
     assert [g.bar_count for g in gaps[1:3]] == [2, 1]
 
 
+def test_gap_runs_that_grew_keep_only_what_growing_makes_no_less_likely() -> None:
+    for reason, kept in [
+        ("outage", "outage"), ("late_start", "late_start"), ("no_trade", "unknown"),
+        ("truncated", "unknown"),
+    ]:  # fmt: skip
+        gaps = GapRuns("AAPL", "1m", GRID, runs_of((0, 9)), notes_of((0, 4, reason)))
+        assert gaps[0].reason == kept
+    # One that begins where nobody had looked has none.
+    gaps = GapRuns("AAPL", "1m", GRID, runs_of((4, 3)), notes_of((0, 4, "outage")))
+    assert gaps[0].reason == "unknown"
+
+
 def test_gap_runs_before_the_first_note_are_unknown() -> None:
     gaps = GapRuns("AAPL", "1m", GRID, runs_of((0, 2), (9, 1)), notes_of((5, 3, "outage")))
     assert [g.reason for g in gaps] == ["unknown", "unknown"]

@@ -13,7 +13,9 @@ from openbell._native.gap_notes import match_notes
 from openbell.errors import SchemaError
 from openbell.schema import GAP_NOTE_DTYPE, GAP_REASONS
 
-NO_TRADE, LATE_START, TRUNCATED = map(GAP_REASONS.index, ("no_trade", "late_start", "truncated"))
+NO_TRADE, OUTAGE, LATE_START, TRUNCATED = map(
+    GAP_REASONS.index, ("no_trade", "outage", "late_start", "truncated")
+)
 
 
 def notes_of(*rows: tuple[int, int, int]) -> Any:
@@ -30,12 +32,18 @@ def match(runs: list[tuple[int, int]], notes: Any) -> list[tuple[int, int]]:
 
 
 def test_gap_notes_run_takes_the_note_that_contains_it() -> None:
-    notes = notes_of((10, 5, NO_TRADE), (20, 10, 2))
-    assert match([(10, 5), (20, 10)], notes) == [(0, NO_TRADE), (1, 2)]
-    assert match([(11, 2), (14, 1), (25, 5)], notes) == [(0, NO_TRADE), (0, NO_TRADE), (1, 2)]
+    notes = notes_of((10, 5, NO_TRADE), (20, 10, OUTAGE))
+    assert match([(10, 5), (20, 10)], notes) == [(0, NO_TRADE), (1, OUTAGE)]
+    assert match([(11, 2), (14, 1), (25, 5)], notes) == [(0, NO_TRADE), (0, NO_TRADE), (1, OUTAGE)]
     assert match([(5, 2), (15, 1), (16, 2), (40, 1)], notes) == [(-1, 0)] * 4
-    assert match([(9, 6), (12, 4), (29, 2)], notes) == [(-1, 0)] * 3
-    assert match([(9, 30)], notes) == [(-1, 0)]
+    assert match([(9, 6), (9, 30), (30, 2)], notes) == [(-1, 0)] * 3
+
+
+def test_gap_notes_run_that_grew_keeps_only_a_reason_that_growing_does_not_weaken() -> None:
+    for reason in (OUTAGE, LATE_START):
+        assert match([(10, 9)], notes_of((10, 5, reason))) == [(0, reason)]
+    for reason in (0, NO_TRADE, TRUNCATED):
+        assert match([(10, 9)], notes_of((10, 5, reason))) == [(-1, 0)]
 
 
 def test_gap_notes_run_split_off_is_no_longer_at_the_beginning_or_the_end() -> None:
@@ -68,7 +76,8 @@ def test_gap_notes_of_any_runs_in_any_order_are_those_found_by_looking_at_each(
             is_split = (reasons[k] == LATE_START and first != begin) or (
                 reasons[k] == TRUNCATED and first + n != begin + n_noted
             )
-            if begin <= first and first + n <= begin + n_noted and not is_split:
+            stays = first + n <= begin + n_noted or reasons[k] in (OUTAGE, LATE_START)
+            if begin <= first < begin + n_noted and stays and not is_split:
                 found = k, reasons[k]
         wanted.append(found)
     assert match(runs, notes) == wanted

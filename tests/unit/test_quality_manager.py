@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -174,8 +175,12 @@ def test_quality_refuses_a_disconnect_that_ends_before_it_begins() -> None:
     _, manager = root_of({})
     with pytest.raises(ob.ArgumentError, match="end"):
         manager.note_disconnect(at(5), at(5))
+    with pytest.raises(ob.ArgumentError, match="symbols"):
+        manager.note_disconnect(at(5), at(6), "AAPL")
     with pytest.raises(ob.ArgumentError, match="throttle_s"):
         ob.DataQualityManager(ob.SessionData(), throttle_s=-1)
+    with pytest.raises(ob.ArgumentError, match="throttle_s"):
+        ob.DataQualityManager(ob.SessionData(), throttle_s=float("inf"))
 
 
 def test_quality_looks_again_only_when_the_clock_has_moved_by_the_throttle() -> None:
@@ -196,6 +201,28 @@ def test_quality_looks_again_only_when_the_clock_has_moved_by_the_throttle() -> 
     go_on(at(382))
     assert series.explained_quality == 100.0
     assert manager.n_passes == 2
+
+
+def test_quality_of_an_instant_does_not_depend_on_who_read_before() -> None:
+    presences = silent_for_all(9000, 9180)
+    watched, alone = root_of(presences, OPEN), root_of(presences, OPEN)
+    read = []
+    for root, _ in (watched, alone):
+        read.append([])
+        for slot in range(0, 12_000, 10):
+            for symbol, present in presences.items():
+                root[symbol].append_block(seconds(slot + np.flatnonzero(present[slot : slot + 10])))
+            root.advance(OPEN + (slot + 10) * SECOND)
+            if root is watched[0] and slot % 70 == 0:
+                root["QUIET"].bars["1m"].explained_quality  # noqa: B018
+            if slot % 300 == 290:
+                read[-1] += [
+                    (gap.start_ns, gap.bar_count, gap.reason, gap.evidence)
+                    for rec in root
+                    for gap in rec.bars["1s"].gaps[-20:]
+                ]
+    assert read[0] == read[1]
+    assert watched[1].n_passes > alone[1].n_passes
 
 
 def test_quality_looks_again_after_the_close_when_bars_changed() -> None:
@@ -233,6 +260,37 @@ def test_quality_reasons_set_by_hand_stand_above_those_found() -> None:
     assert series.explained_quality == pytest.approx(lost, abs=1e-9)
 
 
+def test_quality_reasons_set_by_hand_do_not_stay_on_a_gap_that_grows() -> None:
+    root, manager = root_of({"QUIET": presence(2, 0.2)}, OPEN + 100 * SECOND)
+    del manager
+    series = root["QUIET"].bars["1s"]
+    last = series.gaps[-1]
+    said = replace(last, reason="no_trade", retry_count=3)
+    root.set_gaps("QUIET", "1s", [said])
+    assert series.gaps[-1] == said
+    root.advance(OPEN + 130 * SECOND)
+    assert (series.gaps[-1].start_ns, series.gaps[-1].bar_count) == (
+        last.start_ns,
+        last.bar_count + 30,
+    )
+    assert (series.gaps[-1].reason, series.gaps[-1].retry_count) == ("unknown", 3)
+    with pytest.raises(ob.ArgumentError, match="holiday"):
+        series.set_gaps([replace(last, reason="holiday")])
+
+
+def test_quality_of_a_symbol_that_joins_leaves_what_was_found_of_the_others() -> None:
+    root, manager = root_of(silent_for_all(9000, 9180), OPEN + 10_000 * SECOND)
+    before = root["BUSY"].bars["1s"].explained_quality
+    noted = root["BUSY"].core.gap_notes["1s"]
+    root["BUSY"].append_block(seconds(range(9000, 9100)))
+    joined = ob.SymbolSessionData("JOINED", base_interval="1s")
+    root.register_symbol_data(joined).append_block(seconds(np.flatnonzero(presence(9, 0.5))[:4000]))
+    assert joined.bars["1s"].gaps[0].reason == "no_trade"
+    assert manager.n_passes == 2
+    assert root["BUSY"].core.gap_notes["1s"] is noted
+    assert before is not None
+
+
 def test_quality_of_mixed_bases_is_judged_interval_by_interval() -> None:
     root, _ = root_of(silent_for_all(9000, 9180))
     rec = root.register_symbol_data(ob.SymbolSessionData("SLOW", base_interval="1m"))
@@ -260,6 +318,35 @@ def test_quality_asks_again_for_what_is_missing_and_counts_apart_from_the_gaps()
     manager.retries.note(due[0], root.now_ns)
     assert len(manager.due_retries()) == 3
     assert all(gap.retry_count == 0 for gap in root[due[0].symbol].bars["1s"].gaps)
+
+
+def test_quality_takes_the_retries_it_is_given_and_one_manager_for_a_root() -> None:
+    retries = GapRetries(max_retries=2)
+    root, manager = root_of({}, retries=retries)  # type: ignore[arg-type]
+    assert manager.retries is retries
+    with pytest.raises(ob.SessionStateError, match=r"session\.quality"):
+        ob.DataQualityManager(root)
+    with pytest.raises(ob.ArgumentError, match="root"):
+        ob.DataQualityManager("AAPL")  # type: ignore[arg-type]
+    del manager
+    gc.collect()
+    assert ob.DataQualityManager(root).n_passes == 0
+
+
+def test_quality_of_too_few_bars_is_unknown_and_says_so() -> None:
+    root, manager = root_of({"FEW": np.isin(np.arange(N_SLOTS), [5, 900, 4000])})
+    gap = root["FEW"].bars["1s"].gaps[1]
+    assert gap.reason == "unknown"
+    assert gap.evidence == ob.GapEvidence(None, None)
+    manager.note_disconnect(OPEN + 950 * SECOND, OPEN + 960 * SECOND)
+    gap = around(root["FEW"].bars["1s"], 955)
+    assert (gap.reason, gap.evidence) == ("outage", ob.GapEvidence(None, None, disconnected=True))
+    assert validate_session_dump(session_to_dict(root)) == []
+
+
+def test_quality_asked_what_is_missing_looks_up_to_now() -> None:
+    root, manager = root_of(silent_for_all(9000, 9180), OPEN + 10_001 * SECOND)
+    assert {gap.reason for gap in manager.missing()} == {"outage"}
 
 
 def test_quality_holds_no_root_and_nothing_of_the_day_before() -> None:

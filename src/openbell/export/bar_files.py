@@ -160,7 +160,8 @@ def write_dataset(
     Parameters
     ----------
     root : SessionData
-        Its ``on_incomplete`` says whether derived bars that lack base bars are written.
+        Its ``on_incomplete`` says whether derived bars that are asked for are written where they
+        lack base bars.
     folder : str or os.PathLike
         Made when absent.
     intervals : iterable of str, optional
@@ -227,6 +228,8 @@ def _holdings(
             if (one := rec.bars.get(name)) is not None
             and (with_derived or not one.derived or one.has_written)
         ]
-        yield today, {s.symbol: s.complete_only() if skips else s.copy() for s in series}, name
+        # Of a derived series nobody asked for it is the bars written directly that count.
+        only_whole = skips and with_derived
+        yield today, {s.symbol: s.complete_only() if only_whole else s.copy() for s in series}, name
     yield today, {rec.symbol: rec.quotes.data.copy() for rec in records}, None
     yield today, {rec.symbol: rec.ticks.data.copy() for rec in records}, None

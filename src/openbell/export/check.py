@@ -292,8 +292,6 @@ def _check_base(name: str, series: dict[str, SeriesFacts], findings: Findings) -
         elif facts.generated and facts.tree["base"] != name:
             findings.add("base_interval", f"derived from {facts.tree['base']}, but the base is "
                          f"{name}", above.name)  # fmt: skip
-        elif not facts.generated and above < base:
-            findings.add("base_interval", f"arrives, but is finer than base {name}", above.name)
 
 
 def _check_provenance(tree: Tree, findings: Findings) -> None:

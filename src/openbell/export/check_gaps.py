@@ -23,10 +23,8 @@ from openbell.export.check_rules import (
 from openbell.export.load import KnownTimes, parse_times
 from openbell.schema import GAP_REASONS, Int64Array, to_iso
 
-__all__ = ["EXPLAINED", "check_gap_places", "check_gap_reasons", "check_gap_sums", "read_gaps"]
+__all__ = ["check_gap_places", "check_gap_reasons", "check_gap_sums", "read_gaps"]
 
-#: The reason of gaps in which nothing is missing.
-EXPLAINED: Final = "no_trade"
 _UNJUDGED: Final = "unknown"
 
 _GAPS: Final[Shape] = {"gap_count": is_count, "missing_bars": is_count, "ranges": list}

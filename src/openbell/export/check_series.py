@@ -8,8 +8,9 @@ import numpy as np
 
 from openbell.clock.window import Grid
 from openbell.errors import IntervalError
-from openbell.export.check_gaps import EXPLAINED, check_gap_places, check_gap_sums
+from openbell.export.check_gaps import check_gap_places, check_gap_sums
 from openbell.export.check_rules import Findings, SeriesFacts, check_rows, slots_of
+from openbell.gaps import EXPLAINED
 from openbell.intervals import interval
 from openbell.schema import BarArray, Int64Array, to_iso
 

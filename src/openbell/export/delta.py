@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -153,7 +153,7 @@ def _reading(
 ) -> Iterator[tuple[Tree, Iterator[tuple[str, Tree | None]]]]:
     wanted = None if intervals is None else frozenset(interval(item).name for item in intervals)
     filters: Filters = (wanted, bars)
-    reader = readers.setdefault(name, Reader())
+    reader = _reader_of(readers, name)
     with reader.lock:
         begins = complete or reader.sequence < 0
         if not begins and filters != reader.filters:
@@ -173,6 +173,12 @@ def _reading(
         reader.sequence, reader.seen, reader.filters = sequence, seen, filters
 
 
+def _reader_of(readers: dict[str, Reader], name: str) -> Reader:
+    if not isinstance(name, str):
+        raise ArgumentError("reader", name, "the reader's name")
+    return readers.setdefault(name, Reader())
+
+
 def _words(filters: Filters) -> str:
     wanted, bars = filters
     return ("all intervals" if wanted is None else "only " + ", ".join(sorted(wanted))) + (
@@ -187,7 +193,7 @@ def export_record(
 
     See :func:`export_session`. The readers of a record know nothing of those of its root.
     """
-    reader = readers.setdefault(name, Reader())
+    reader = _reader_of(readers, name)
     with reader.lock:
         begins = complete or reader.sequence < 0
         sequence = 0 if begins else reader.sequence + 1
@@ -304,7 +310,7 @@ def _mark(item: Any) -> Any:
         return item
     if isinstance(item, np.ndarray):
         return weakref.ref(item) if _is_frozen(item) else _digest_of(item.tobytes())
-    if not isinstance(item, list):
+    if not isinstance(item, MutableSequence):
         try:
             return weakref.ref(item)
         except TypeError:
@@ -413,9 +419,9 @@ def sequence_problem(tree: Mapping[str, Any], delta: Mapping[str, Any]) -> str |
     return None
 
 
-def mark_problem(tree: Mapping[str, Any]) -> str | None:
+def mark_problem(tree: object) -> str | None:
     """Say why an export is not one of a reader; None when it is."""
-    mark = tree.get("delta")
+    mark = tree.get("delta") if isinstance(tree, Mapping) else None
     if not isinstance(mark, Mapping):
         return "expected an export of a reader, with 'delta', received one without"
     reader, sequence = mark.get("reader"), mark.get("sequence")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(unfinished, "xb") as file:
             yield file
         os.replace(unfinished, target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        if isinstance(error, OSError) and error.filename == str(unfinished):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise

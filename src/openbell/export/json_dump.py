@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from openbell.bars import n_unexplained
 from openbell.errors import OpenbellError, SessionStateError
 from openbell.export.deferred import DeferredRows
 from openbell.export.files import replacing
@@ -25,6 +24,7 @@ from openbell.export.texts import (
     plain,
     volume_or_none,
 )
+from openbell.gaps import explained_quality, n_unexplained
 from openbell.intervals import interval
 from openbell.schema import HISTORICAL_KEYS, BarArray, to_iso
 
@@ -318,7 +318,7 @@ class Exporter:
             "generated": series.generated,
             "base": series.base,
             "quality": float_or_none(series.quality),
-            "explained_quality": _explained_quality(series),
+            "explained_quality": explained_quality(n_unexplained(series.gaps), series.n_expected),
             "coverage": float_or_none(series.coverage),
             "gaps": self._labels.gaps(series.interval, series.gaps),
         }
@@ -421,11 +421,6 @@ def _scalars_tree(rec: SymbolSessionData) -> dict[str, Any]:
             "late": int(rec.n_late),
         },
     }
-
-
-def _explained_quality(series: _Series) -> float | None:
-    n_expected = series.n_expected
-    return 100.0 * (n_expected - n_unexplained(series.gaps)) / n_expected if n_expected else None
 
 
 def _error_tree(item: RecordError) -> dict[str, Any]:

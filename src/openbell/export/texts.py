@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from openbell.gaps import EXPLAINED, GapRuns
+from openbell.gaps import EXPLAINED, EXPLAINED_CODE, GapRuns
 from openbell.schema import BAR_FIELDS, GAP_REASONS, Int64Array, to_iso, to_ns
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
 _UTC_SUFFIX: Final = "+00:00"
 _RANGE_KEYS: Final = ("start_time", "end_time", "bar_count", "reason")
 _REASONS: Final = np.array(GAP_REASONS, dtype=object)
-_EXPLAINED_CODE: Final = GAP_REASONS.index(EXPLAINED)
 _EXACT_INTEGERS: Final = float(2**53)
 #: Fields that stand as integers where all of their values are whole.
 COUNTED: Final = frozenset(("volume", "size", "bid_size", "ask_size"))
@@ -76,7 +75,7 @@ class Labels:
         first, n_slots, reasons = gaps.slots[:, 0], gaps.slots[:, 1], gaps.reasons
         edges = texts[first], texts[first + n_slots - 1], n_slots.tolist(), _REASONS[reasons]
         ranges = [dict(zip(_RANGE_KEYS, edge, strict=True)) for edge in zip(*edges, strict=True)]
-        for at in np.flatnonzero(reasons != _EXPLAINED_CODE).tolist():
+        for at in np.flatnonzero(reasons != EXPLAINED_CODE).tolist():
             _add_evidence(ranges[at], gaps.evidence(at))
         return _gaps_of(ranges)
 
@@ -130,10 +129,17 @@ def iso_column(ts_ns: Int64Array) -> list[str]:
 
 def plain(value: Any) -> Any:
     """Return a value as what JSON can hold: NaN and infinities become None, times ISO texts."""
+    if isinstance(value, np.datetime64):
+        # numpy's are UTC by their definition; some are days.
+        text = str(value)
+        return None if np.isnat(value) else text + _UTC_SUFFIX if "T" in text else text
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        # A file's name may hold what is no character, and no export could be written of it.
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
@@ -141,7 +147,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, Iterable):
         return [plain(item) for item in value]
     return str(value)

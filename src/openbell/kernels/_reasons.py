@@ -32,6 +32,8 @@ _N_BLOCKS = 360
 # How much longer hushes are than if symbols were independent: when there are too few to
 # tell, and at least; and how many of the longest may be outages without raising it.
 _JOINT_WEIGHT, _JOINT_LEAST, _JOINT_SPARED = 1.5, 1.25, 16
+# Fewer symbols than this may be silent together because silences of their own line up.
+_FEW = 8
 # Chance that what is left without the loudest peers is silent too, as -ln.
 _REST = 4.6
 # A peer whose gap goes on for so many mean silences outside the hush is out by itself.
@@ -69,14 +71,19 @@ def explain(
                 f"runs of at least one slot, ascending, before slot {n_expected[k]}",
             )
         n_active += judged
-    hushes = _hushes(runs, rates, present, shift, n_active)
+    hushes = _hushes(runs, notes, rates, present, shift, n_active)
     for k, of in enumerate(runs):
         settle(of, n_slots, present, n_active, hushes, coarser[k], disconnects[k], notes[k])
     return notes
 
 
 def _hushes(
-    runs: Sequence[Int64Array], rates: Rates, present: Int32Array, shift: int, n_active: int
+    runs: Sequence[Int64Array],
+    notes: Sequence[Notes],
+    rates: Rates,
+    present: Int32Array,
+    shift: int,
+    n_active: int,
 ) -> Int64Array:
     # First slot and length of the stretches in which (nearly) all symbols are silent, and
     # which the silence of the loudest of them alone does not explain.
@@ -94,7 +101,8 @@ def _hushes(
         stretches = stretches[:n]
         alone = np.zeros((len(runs), n), dtype=np.float64)
         for k, of in enumerate(runs):
-            witness(of, rates[k], shift, stretches, alone[k])
+            by_tail = n_slots if n_active < _FEW else 0
+            witness(of, notes[k], rates[k], shift, by_tail, stretches, alone[k])
         traded = (alone < 0).sum(axis=0)
         alone = -np.sort(-np.maximum(alone, 0.0), axis=0)
         loudest = 1 if n_active < 4 else max(2, n_active // 10)
@@ -152,10 +160,17 @@ def listen(
 
 @jit
 def witness(
-    runs: Int64Array, rates: Rates, shift: Any, stretches: Int64Array, alone: Floats
+    runs: Int64Array,
+    notes: Notes,
+    rates: Rates,
+    shift: Any,
+    by_tail: Any,
+    stretches: Int64Array,
+    alone: Floats,
 ) -> None:
     # How improbable each stretch is for this symbol, as -ln of the chance: 0 when it is not
-    # expected there or was out by itself, -1 when it traded.
+    # expected there or was out by itself, -1 when it traded. With `by_tail`, the slots of the
+    # session, the chance is at least the share of them that silences so long of its own cover.
     for k in range(stretches.shape[0]):
         first, end = stretches[k, 0], stretches[k, 0] + stretches[k, 1]
         rate = rates[(first + end) >> 1 >> shift]
@@ -172,6 +187,10 @@ def witness(
             alone[k] = -1.0
         elif rate * (runs[low - 1, 1] - (end - first)) < _NATURAL:
             alone[k] = rate * (end - first)
+            if by_tail:
+                covered = notes[low - 1].expected_per_day * (end - first) / by_tail
+                if covered > 0.0:
+                    alone[k] = min(alone[k], max(0.0, -math.log(covered)))
 
 
 @jit

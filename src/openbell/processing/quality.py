@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Collection, Iterator
@@ -13,10 +14,10 @@ import numpy as np
 
 from openbell.bars import BarIntervalData
 from openbell.clock.window import Grid, SessionWindow
-from openbell.errors import ArgumentError
-from openbell.gaps import EXPLAINED, GapInfo, GapNotes
+from openbell.errors import ArgumentError, SessionStateError
+from openbell.gaps import GapInfo, GapNotes, explained_quality, n_unexplained_of
 from openbell.processing.gap_retries import GapRetries
-from openbell.schema import GAP_REASONS, NS_PER_SECOND, Int64Array, NoteArray, to_iso, to_ns
+from openbell.schema import NS_PER_SECOND, Int64Array, to_iso, to_ns
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
@@ -34,7 +35,7 @@ class _Disconnect:
 
 @dataclass(slots=True)
 class _Arriving:
-    """The gaps of one series that arrives, as they were at one instant."""
+    """The gaps of one series that arrives, as they were at one instant, of slots ended by it."""
 
     record: SymbolSessionData
     series: BarIntervalData
@@ -48,23 +49,26 @@ class DataQualityManager:
 
     Counting gaps, quality and coverage is the engine's, at any instant; this looks at what was
     counted and finds out what it means. It settles when read: reading a series' ``gaps`` or
-    ``explained_quality`` makes a pass over the root when the session's clock has moved on by
-    `throttle_s` since the last one, and when anything changed once the session is over. No bar
-    is copied, and nothing is done while nobody reads.
+    ``explained_quality`` makes a pass over the root when the session's clock has come to another
+    multiple of `throttle_s` since the open, and looks at what had ended by then; once the
+    session is over, whenever anything changed. So what is read does not depend on who else
+    reads. No bar is copied, and nothing is done while nobody reads.
 
     Parameters
     ----------
     root : SessionData
         Refers to this one weakly: keep it.
     throttle_s : float
-        Seconds of the session's time between two passes, at least.
+        Seconds of the session's time between two passes; 0 looks again whenever a slot has ended.
     retries : GapRetries, optional
         How often to ask again for what is missing.
 
     Raises
     ------
     ArgumentError
-        When `throttle_s` is negative.
+        When `root` is something else, or `throttle_s` is negative.
+    SessionStateError
+        When the root has a manager.
 
     See Also
     --------
@@ -78,10 +82,18 @@ class DataQualityManager:
         throttle_s: float = _THROTTLE_S,
         retries: GapRetries | None = None,
     ) -> None:
-        if not throttle_s >= 0:
+        if not isinstance(root, SessionData):
+            raise ArgumentError("root", root, "a SessionData; a session has its manager already")
+        if not 0 <= throttle_s < math.inf:
             raise ArgumentError("throttle_s", throttle_s, "seconds, at least 0")
-        self.throttle_s = throttle_s
-        self.retries = retries or GapRetries()
+        if root.core.assessor is not None and root.core.assessor() is not None:
+            raise SessionStateError(
+                "DataQualityManager(root)",
+                "judged by another manager",
+                "use that one (a session's is session.quality), or let go of it first",
+            )
+        self._throttle_ns = round(throttle_s * NS_PER_SECOND)
+        self.retries = GapRetries() if retries is None else retries
         self.n_passes = 0
         self._root = root
         self._disconnects: tuple[_Disconnect, ...] = ()
@@ -89,9 +101,9 @@ class DataQualityManager:
         root.core.assessor = weakref.ref(self)
 
     def update(self) -> None:
-        """Look at every gap of the root now. O(bars + gaps); see :func:`explain_gaps`."""
+        """Look at every gap of the root up to now. O(bars + gaps); see :func:`explain_gaps`."""
         with self._lock:
-            self._look()
+            self._look(is_throttled=False)
 
     def settle(self, symbol: str, interval: str) -> None:
         """Make a pass if one is due for a series that arrives; called when its gaps are read."""
@@ -100,7 +112,7 @@ class DataQualityManager:
         with self._lock:
             # Another thread may have made it meanwhile.
             if self._is_due(symbol, interval):
-                self._look()
+                self._look(is_throttled=True)
 
     def note_disconnect(
         self,
@@ -108,22 +120,26 @@ class DataQualityManager:
         end: datetime | int,
         symbols: Collection[str] | None = None,
     ) -> None:
-        """Note that nothing could arrive for a while: gaps in it are outages.
+        """Note that nothing could arrive for a while: each gap that touches it is an outage.
+
+        It may be noted before, during and after the day.
 
         Parameters
         ----------
         start, end : aware datetime or int nanoseconds UTC
             From when (inclusive) to when (exclusive).
         symbols : collection of str, optional
-            Whose feed it was; all symbols' when None.
+            Whose feed it was, also of symbols that are not there yet; all symbols' when None.
 
         Raises
         ------
         TimeError
             When an instant has no time zone.
         ArgumentError
-            When the end is not after the start.
+            When the end is not after the start, or `symbols` is one text.
         """
+        if isinstance(symbols, str):
+            raise ArgumentError("symbols", symbols, f"several names, such as [{symbols!r}]")
         span = _Disconnect(
             to_ns(start, "start"),
             to_ns(end, "end"),
@@ -133,11 +149,12 @@ class DataQualityManager:
             raise ArgumentError("end", to_iso(span.end_ns), f"one after {to_iso(span.start_ns)}")
         with self._lock:
             self._disconnects += (span,)
-            if self._root.window is not None:
-                self._look()
+            self._look(is_throttled=False)
 
     def missing(self, symbol: str | None = None) -> list[GapInfo]:
-        """The gaps in which bars are missing: those of series that arrive, not ``no_trade``.
+        """The gaps in which bars are missing, or may be, now: all that are not ``no_trade``.
+
+        Of series that arrive. Looks at all gaps first, as :meth:`update` does.
 
         Parameters
         ----------
@@ -150,6 +167,7 @@ class DataQualityManager:
             When there is no record of the symbol.
         """
         records = list(self._root) if symbol is None else [self._root[symbol]]
+        self.update()
         return [
             gap
             for record in records
@@ -167,25 +185,50 @@ class DataQualityManager:
         if record is None or series is None or series.derived or series.grid is None:
             return False
         noted: GapNotes | None = record.core.gap_notes.get(interval)
-        n_expected = series.n_expected
+        n_expected = self._n_to_judge(series, series.grid, is_throttled=True)
         if noted is None:
             return n_expected > 0
         if n_expected == series.grid.n_slots:
             return n_expected != noted.n_expected or _state(series) != noted.state
-        moved_ns = (n_expected - noted.n_expected) * series.grid.step_ns
-        return moved_ns > 0 and moved_ns >= self.throttle_s * NS_PER_SECOND
+        return n_expected > noted.n_expected
 
-    def _look(self) -> None:
+    def _n_to_judge(self, series: BarIntervalData, grid: Grid, *, is_throttled: bool) -> int:
+        n_expected = series.n_expected
+        if not is_throttled or n_expected == grid.n_slots:
+            return n_expected
+        n_between = max(1, self._throttle_ns // grid.step_ns)
+        return n_expected - n_expected % n_between
+
+    def _capture(
+        self, record: SymbolSessionData, series: BarIntervalData, grid: Grid, is_throttled: bool
+    ) -> _Arriving:
+        # Another thread may feed it: what was counted before and after must be the same.
+        while True:
+            before = series.n_expected, _state(series)
+            n_judged = self._n_to_judge(series, grid, is_throttled=is_throttled)
+            runs = series.gap_runs()
+            if (series.n_expected, _state(series)) == before:
+                break
+        runs = runs[runs[:, 0] < n_judged]
+        runs[-1:, 1] = np.minimum(runs[-1:, 1], n_judged - runs[-1:, 0])
+        return _Arriving(record, series, runs, n_judged, before[1])
+
+    def _look(self, *, is_throttled: bool) -> None:
         from openbell.kernels import explain_gaps
 
         window = self._root.window
         if window is None:
             return
         self.n_passes += 1
+        # Of the days before nothing is asked any more.
+        self._disconnects = tuple(
+            span for span in self._disconnects if span.end_ns > window.open_ns
+        )
         by_interval: dict[str, list[_Arriving]] = {}
         for record in self._root:
             for series in _arriving(record):
-                by_interval.setdefault(series.interval, []).append(_capture(record, series))
+                arriving = self._capture(record, series, window.grid(series.interval), is_throttled)
+                by_interval.setdefault(series.interval, []).append(arriving)
         for name, found in by_interval.items():
             grid = window.grid(name)
             notes = explain_gaps(
@@ -196,7 +239,11 @@ class DataQualityManager:
                 disconnects=[self._disconnected(one.record.symbol, grid) for one in found],
             )
             for one, rows in zip(found, notes, strict=True):
-                score = _explained_quality(rows, one.n_expected)
+                # What is not due stays: an export that reads one series after the other, of which
+                # a later one is due, is then of one pass.
+                if is_throttled and not self._is_due(one.record.symbol, name):
+                    continue
+                score = explained_quality(n_unexplained_of(rows), one.n_expected)
                 one.record.core.gap_notes[name] = GapNotes(rows, one.n_expected, one.state, score)
 
     def _disconnected(self, symbol: str, grid: Grid) -> Int64Array | None:
@@ -217,21 +264,6 @@ def _arriving(record: SymbolSessionData) -> Iterator[BarIntervalData]:
 
 def _state(series: BarIntervalData) -> tuple[int, int]:
     return len(series) + series.n_evicted, series.revision
-
-
-def _capture(record: SymbolSessionData, series: BarIntervalData) -> _Arriving:
-    # Another thread may feed it: what was counted before and after must be the same.
-    while True:
-        before = series.n_expected, _state(series)
-        runs = series.gap_runs()
-        if (series.n_expected, _state(series)) == before:
-            return _Arriving(record, series, runs, *before)
-
-
-def _explained_quality(rows: NoteArray, n_expected: int) -> float | None:
-    is_explained = rows["reason"] == GAP_REASONS.index(EXPLAINED)
-    n_lost = int(rows["n_slots"][~is_explained].sum())
-    return 100.0 * (n_expected - n_lost) / n_expected if n_expected else None
 
 
 def _coarser_bars(one: _Arriving, window: SessionWindow, grid: Grid) -> Int64Array | None:
