@@ -3,11 +3,12 @@
 And the dump's loader and checker.
 """
 
+from openbell.export.apply import apply_delta
 from openbell.export.arrow import series_to_arrow
 from openbell.export.bar_files import write_bars_csv, write_bars_parquet, write_dataset
 from openbell.export.check import Violation, validate_session_dump
 from openbell.export.csv_log import write_session_csv
-from openbell.export.delta import apply_delta, export_record, export_session, write_export
+from openbell.export.delta import export_record, export_session, write_export
 from openbell.export.frames import bars_table, pick_series, to_pandas, to_polars
 from openbell.export.json_dump import (
     SCHEMA_VERSION,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from openbell.errors import DumpError
+from openbell.export.apply import apply_delta, mark_problem, sequence_problem
 from openbell.export.check_rules import Findings
-from openbell.export.delta import apply_delta, mark_problem, sequence_problem
 
 __all__ = ["Source", "merge_deltas"]
 

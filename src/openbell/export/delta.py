@@ -1,4 +1,4 @@
-"""Deltas of the JSON dump: what a reader has not seen yet, and how a dump takes it in.
+"""Deltas of the JSON dump: what a reader has not seen yet. :mod:`.apply` puts it into a dump.
 
 A reader is a name. Of what went out to it labels, counts and digests are kept, never a bar or a
 record; and nothing is done for it until it asks.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import threading
 import weakref
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from openbell.errors import ArgumentError, DumpError
+from openbell.errors import ArgumentError
+from openbell.export.apply import EVENTS, head_of, scalars_of
 from openbell.export.files import replacing
 from openbell.export.json_dump import SCHEMA_VERSION, Exporter, Places, write_session_json
 from openbell.export.texts import gaps_tree, plain
@@ -31,19 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reader",
-    "apply_delta",
     "export_record",
     "export_session",
-    "mark_problem",
-    "sequence_problem",
     "write_export",
 ]
 
 Tree = dict[str, Any]
 Filters = tuple[frozenset[str] | None, bool]
-
-_EVENTS: Final = ("quotes", "ticks")
-_ROWS: Final = ("columns", "data")
 
 
 @dataclass(slots=True)
@@ -244,7 +238,7 @@ def _difference(tree: Tree, seen: _Seen, known: _Seen) -> Tree:
 
     found = {key: item for key, item in tree.items() if key != "session" and is_changed(key)}
     whole = tree["session"]
-    session = _scalars_of(whole) if is_changed("session") else {}
+    session = scalars_of(whole) if is_changed("session") else {}
     data: Tree = {}
     for name, item in whole["data"].items():
         part = f"data {name}"
@@ -253,11 +247,11 @@ def _difference(tree: Tree, seen: _Seen, known: _Seen) -> Tree:
         elif seen.places.layout != known.places.layout:
             data[name] = {"replace": True} | item
         elif is_changed(part) or item.get("data"):
-            data[name] = item if item.get("data") else _head_of(item)
+            data[name] = item if item.get("data") else head_of(item)
     data |= {name: None for name in known.places.series if name not in whole["data"]}
     if data:
         session["data"] = data
-    for kind in _EVENTS:
+    for kind in EVENTS:
         if is_changed(kind):
             session[kind] = whole[kind]
     if session:
@@ -268,9 +262,9 @@ def _difference(tree: Tree, seen: _Seen, known: _Seen) -> Tree:
 def _digests(tree: Tree) -> dict[str, bytes]:
     # Without rows: of those the places tell what is new.
     session = tree["session"]
-    parts = tree | {"session": _scalars_of(session)}
-    parts |= {kind: _head_of(session[kind]) for kind in _EVENTS}
-    parts |= {f"data {name}": _head_of(item) for name, item in session["data"].items()}
+    parts = tree | {"session": scalars_of(session)}
+    parts |= {kind: head_of(session[kind]) for kind in EVENTS}
+    parts |= {f"data {name}": head_of(item) for name, item in session["data"].items()}
     return {part: _digest(item) for part, item in parts.items()}
 
 
@@ -282,14 +276,6 @@ def _digest(tree: Any) -> bytes:
 
 def _digest_of(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
-
-
-def _scalars_of(session: Tree) -> Tree:
-    return {key: item for key, item in session.items() if key != "data" and key not in _EVENTS}
-
-
-def _head_of(tree: Tree) -> Tree:
-    return {key: item for key, item in tree.items() if key not in _ROWS}
 
 
 def _past_of(rec: SymbolSessionData) -> dict[Any, Any]:
@@ -335,155 +321,3 @@ def _is_same_past(known: dict[Any, Any], marks: dict[Any, Any], past: dict[Any, 
         else isinstance(known[key], bytes) and known[key] == mark
         for key, mark in marks.items()
     )
-
-
-def apply_delta(tree: Mapping[str, Any], delta: Mapping[str, Any]) -> Tree:
-    """Return a dump as it is after a delta.
-
-    Parameters
-    ----------
-    tree : mapping
-        What the reader's complete export was, with every delta since applied; an empty one
-        before the first. Of ``root.to_json``, or of one record's.
-    delta : mapping
-        The reader's next export. One of sequence 0 is complete and begins anew, as after the
-        end of a day.
-
-    Returns
-    -------
-    dict
-        Equal to a complete export of the moment of the delta. Its own ``delta`` says up to which
-        sequence deltas are ``applied``. `tree` stays as it is; what did not change is shared with
-        it, not copied.
-
-    Raises
-    ------
-    DumpError
-        When the delta is not the next one of that reader and date, or is none.
-
-    Notes
-    -----
-    What stands in a delta replaces what stands in the tree. Symbols, series, bars, quotes and
-    trades that do not stand in it stay. Bars go to their slots, quotes and trades behind those
-    that are held; in front as many are dropped as ``evicted`` says, until ``count`` are left. A
-    symbol or series that is null is gone; one with ``replace`` is put in anew, last.
-
-    Examples
-    --------
-    >>> import openbell as ob
-    >>> root, tree = ob.SessionData(), {}
-    >>> for symbol in ("AAPL", "MSFT"):
-    ...     rec = root.register_symbol(symbol)
-    ...     tree = apply_delta(tree, root.to_json(complete=False, reader="screen"))
-    >>> list(tree["symbols"]), tree["delta"]["sequence"]
-    (['AAPL', 'MSFT'], 1)
-    """
-    problem = sequence_problem(tree, delta) if tree else mark_problem(delta)
-    if problem is not None:
-        raise DumpError("delta", [problem])
-    if delta["delta"]["sequence"] == 0:
-        return dict(delta)
-    if not tree:
-        raise DumpError("delta", ["there is no complete dump that it follows"])
-    try:
-        mark = {"delta": delta["delta"] | {"applied": True}}
-        if "symbols" not in delta:
-            return _merge_record(dict(tree), delta) | mark
-        symbols = _merge_named(tree["symbols"], delta["symbols"], _merge_record)
-        return dict(tree) | dict(delta) | mark | {"symbols": symbols}
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        what = f"no key {error}" if isinstance(error, KeyError) else str(error)
-        raise DumpError("delta", [f"cannot be applied: {what}"]) from error
-
-
-def sequence_problem(tree: Mapping[str, Any], delta: Mapping[str, Any]) -> str | None:
-    """Say why a delta is not the one that follows a dump; None when it is."""
-    problem = mark_problem(tree) or mark_problem(delta)
-    if problem is not None:
-        return problem
-    held, mark = tree["delta"], delta["delta"]
-    if mark["reader"] != held["reader"]:
-        return f"expected a delta of reader {held['reader']!r}, received one of {mark['reader']!r}"
-    if mark["sequence"] == 0:
-        return None
-    if mark["sequence"] != held["sequence"] + 1 or mark.get("applied"):
-        received = "what deltas were applied to" if mark.get("applied") else mark["sequence"]
-        return f"expected sequence {held['sequence'] + 1}, received {received}"
-    for key, one, other in (
-        ("schema_version", tree.get("schema_version"), delta.get("schema_version")),
-        ("symbol", tree.get("symbol"), delta.get("symbol")),
-        ("date", _date_of(tree), _date_of(delta)),
-    ):
-        if one != other:
-            return f"expected {key} {one}, received {other}"
-    return None
-
-
-def mark_problem(tree: object) -> str | None:
-    """Say why an export is not one of a reader; None when it is."""
-    mark = tree.get("delta") if isinstance(tree, Mapping) else None
-    if not isinstance(mark, Mapping):
-        return "expected an export of a reader, with 'delta', received one without"
-    reader, sequence = mark.get("reader"), mark.get("sequence")
-    if not isinstance(reader, str) or type(sequence) is not int or sequence < 0:
-        return f"expected delta with a reader and a sequence from 0 on, received {mark!r}"
-    return None
-
-
-def _date_of(tree: Mapping[str, Any]) -> Any:
-    session = tree.get("session")
-    return session.get("date") if isinstance(session, Mapping) else None
-
-
-def _merge_named(
-    held: Mapping[str, Any], changes: Mapping[str, Any], merge: Callable[[Tree, Any], Tree]
-) -> Tree:
-    found = dict(held)
-    for name, change in changes.items():
-        if change is not None and name in held and not change.get("replace"):
-            found[name] = merge(found[name], change)
-            continue
-        found.pop(name, None)
-        if change is not None:
-            found[name] = {key: item for key, item in change.items() if key != "replace"}
-    return found
-
-
-def _merge_record(held: Tree, change: Mapping[str, Any]) -> Tree:
-    found = held | dict(change)
-    if "session" in change:
-        found["session"] = _merge_session(held["session"], change["session"])
-    return found
-
-
-def _merge_session(held: Tree, change: Tree) -> Tree:
-    found = _scalars_of(change) or _scalars_of(held)
-    found["data"] = _merge_named(held["data"], change.get("data", {}), _merge_bars)
-    for kind in _EVENTS:
-        found[kind] = _merge_events(held[kind], change[kind]) if kind in change else held[kind]
-    return found
-
-
-def _merge_bars(held: Tree, change: Tree) -> Tree:
-    rows, more = held.get("data", []), change.get("data", [])
-    if more:
-        first = bisect_left(rows, min(row[0] for row in more), key=lambda row: row[0])
-        by_slot = {row[0]: row for row in (*rows[first:], *more)}
-        rows = rows[:first] + [by_slot[label] for label in sorted(by_slot)]
-    return _put_rows(held, change, rows)
-
-
-def _merge_events(held: Tree, change: Tree) -> Tree:
-    return _put_rows(held, change, held.get("data", []) + change.get("data", []))
-
-
-def _put_rows(held: Tree, change: Tree, rows: list[Any]) -> Tree:
-    found = _head_of(change)
-    if "data" not in held:
-        return found
-    if change.get("columns", held["columns"]) != held["columns"]:
-        raise ValueError(f"columns {change['columns']}, where there were {held['columns']}")
-    # No more than were let go of, so that a wrong count stays one that can be seen.
-    n_let_go = change.get("evicted", 0) - held.get("evicted", 0)
-    n_dropped = max(0, min(len(rows) - change["count"], n_let_go))
-    return found | {"columns": held["columns"], "data": rows[n_dropped:]}

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell.errors import DumpError, TimeError
-from openbell.export.delta import mark_problem
+from openbell.export.apply import mark_problem
 from openbell.export.json_dump import SCHEMA_VERSION
 from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, TICK_DTYPE, BarArray, Int64Array, to_ns
 
