@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 _UTC_SUFFIX: Final = "+00:00"
-_RANGE_KEYS: Final = ("start_time", "end_time", "bar_count", "reason")
 _REASONS: Final = np.array(GAP_REASONS, dtype=object)
 _EXACT_INTEGERS: Final = float(2**53)
 #: Fields that stand as integers where all of their values are whole.
@@ -74,7 +73,10 @@ class Labels:
         _, texts = self._table(self._window, name)
         first, n_slots, reasons = gaps.slots[:, 0], gaps.slots[:, 1], gaps.reasons
         edges = texts[first], texts[first + n_slots - 1], n_slots.tolist(), _REASONS[reasons]
-        ranges = [dict(zip(_RANGE_KEYS, edge, strict=True)) for edge in zip(*edges, strict=True)]
+        ranges: list[dict[str, Any]] = [
+            {"start_time": start, "end_time": end, "bar_count": n, "reason": reason}
+            for start, end, n, reason in zip(*edges, strict=True)
+        ]
         for at in np.flatnonzero(reasons != EXPLAINED_CODE).tolist():
             _add_evidence(ranges[at], gaps.evidence(at))
         return _gaps_of(ranges)
@@ -94,8 +96,9 @@ def gaps_tree(gaps: Iterable[GapInfo]) -> dict[str, Any]:
     ranges = []
     for gap in gaps:
         start, end = to_iso(to_ns(gap.start_time)), to_iso(to_ns(gap.end_time))
-        edge = (start, end, gap.bar_count, gap.reason)
-        ranges.append(dict(zip(_RANGE_KEYS, edge, strict=True)))
+        ranges.append(
+            {"start_time": start, "end_time": end, "bar_count": gap.bar_count, "reason": gap.reason}
+        )
         if gap.reason != EXPLAINED:
             _add_evidence(ranges[-1], gap.evidence)
     return _gaps_of(ranges)
