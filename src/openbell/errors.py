@@ -9,7 +9,7 @@ subclass inherits from it too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "ArgumentError",
@@ -32,6 +32,9 @@ __all__ = [
     "TimeError",
     "UnknownSymbolError",
 ]
+
+
+_MOST_LISTED: Final = 5
 
 
 class OpenbellError(Exception):
@@ -234,6 +237,8 @@ class ProvenanceError(OpenbellError, ValueError):
 class SessionValidationError(OpenbellError):
     """No symbol passed validation, so there is no session to run.
 
+    The message tells each reason once, with the first symbols it holds for.
+
     Attributes
     ----------
     reasons : dict of str to str
@@ -242,8 +247,19 @@ class SessionValidationError(OpenbellError):
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
-        listed = "; ".join(f"{s}: {r}" for s, r in self.reasons.items())
-        super().__init__(f"no symbol can be loaded: {listed}")
+        symbols: dict[str, list[str]] = {}
+        for symbol, reason in self.reasons.items():
+            symbols.setdefault(reason, []).append(symbol)
+        listed = [f"{_some(names)}: {reason}" for reason, names in symbols.items()]
+        n_more = len(listed) - _MOST_LISTED
+        more = f"; and {n_more:,} more reasons" if n_more > 0 else ""
+        super().__init__(f"no symbol can be loaded: {'; '.join(listed[:_MOST_LISTED])}{more}")
+
+
+def _some(names: Sequence[str]) -> str:
+    # Hundreds of symbols fail for one reason as easily as one.
+    n_more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {n_more:,} more" if n_more > 0 else "")
 
 
 class ConfigError(OpenbellError, ValueError):

@@ -48,6 +48,8 @@ def test_call_help_of_each_command_is_there(run: Any, command: str) -> None:
         (["replay", "absent.toml"], "absent.toml"),
         (["import", "absent.csv", "--to", "out"], "absent.csv"),
         (["sample"], "Missing argument"),
+        (["show", ".", "--bars", "x"], "'x'"),
+        (["show", ".", "--gaps", "-1"], "-1"),
         (["validate", "."], "is a directory"),
     ],
 )

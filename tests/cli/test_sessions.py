@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import openbell as ob
+
 CONFIG = """
 [session]
 start_date = 2025-07-02
@@ -55,11 +57,12 @@ def test_sample_twice_writes_the_same_bars(run: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--start", "2025-07-99"], "2025-07-99"),
+        (["--start", "2025-07-99"], "--start: received '2025-07-99', expected a date"),
         (["--start", "2025-07-04"], "2025-07-04"),
         (["--calendar", "NOWHERE"], "NOWHERE"),
         (["--interval", "7x"], "7x"),
         (["--days", "0"], "days"),
+        (["--symbols", "many"], "'many'"),
     ],
 )
 def test_sample_impossible_wish_returns_2_in_one_line(
@@ -135,6 +138,21 @@ def test_replay_no_symbol_with_data_returns_1_and_each_reason(run: Any, config: 
     assert code == 1
     assert "NOPE" in err[-1]
     assert "NADA" in err[-1]
+
+
+def test_replay_no_symbol_with_data_tells_a_common_reason_once(run: Any, config: Any) -> None:
+    symbols = [f"NONE{k:02}" for k in range(20)]
+    code, _, err = run("replay", config(json.dumps(symbols)))
+    assert code == 1
+    assert ": NONE00, NONE01, NONE02, NONE03, NONE04 and 15 more: unknown symbol" in err[-1]
+    assert err[-1].count("unknown symbol") == 1
+
+
+def test_no_symbol_error_of_many_reasons_counts_the_rest() -> None:
+    reasons = {f"S{k}": f"row {k} is broken" for k in range(500)}
+    error = ob.SessionValidationError(reasons)
+    assert error.reasons == reasons
+    assert str(error).endswith("S4: row 4 is broken; and 495 more reasons")
 
 
 def test_replay_unknown_calendar_returns_2(run: Any, config: Any) -> None:

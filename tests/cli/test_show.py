@@ -92,6 +92,60 @@ def test_show_symbol_tells_how_often_such_a_silence_is_expected(
     assert said in run("show", dump_file(dump), "--symbol", "RIVN")[1]
 
 
+def test_show_symbol_gap_of_too_few_bars_tells_no_rate(run: Any, dump: Any, dump_file: Any) -> None:
+    explain(dump)
+    gap = dump["symbols"]["RIVN"]["session"]["data"]["1m"]["gaps"]["ranges"][0]
+    gap["evidence"] |= {"fill_rate": None, "expected_per_day": None}
+    text = " ".join(run("show", dump_file(dump), "--symbol", "RIVN")[1].split())
+    words = "the feed was disconnected; 1 longer bar traded in it; 19 of 20 others silent;"
+    assert f"{words} too few bars to judge by" in text
+    assert "slots around" not in text
+    assert "such a silence" not in text
+
+
+def test_show_dump_of_before_there_was_an_explained_quality_has_no_such_column(
+    run: Any, dump: Any, dump_file: Any
+) -> None:
+    (gap,) = dump["symbols"]["RIVN"]["session"]["data"]["1m"]["gaps"]["ranges"]
+    gap["reason"] = "outage"
+    code, out, err = run("show", dump_file(dump))
+    assert (code, err) == (0, [])
+    assert "explained" not in out
+
+
+@pytest.mark.parametrize("option", ["--bars", "--gaps"])
+@pytest.mark.parametrize("value", [0, 5])
+def test_show_rows_without_a_symbol_return_2_and_say_what_they_need(
+    run: Any, dump: Any, dump_file: Any, option: str, value: int
+) -> None:
+    code, out, err = run("show", dump_file(dump), option, value)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert f"{option}: received {value}, expected a dump, and --symbol" in err[0]
+
+
+def test_show_rows_of_a_dataset_return_2(run: Any, dataset: Path) -> None:
+    code, out, err = run("show", dataset, "--symbol", "RIVN", "--bars", 5)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "--bars: received 5, expected a dump" in err[0]
+
+
+def test_show_svg_into_no_folder_returns_2_before_it_prints(
+    run: Any, dump: Any, dump_file: Any, tmp_path: Path
+) -> None:
+    code, out, err = run("show", dump_file(dump), "--svg", tmp_path / "none" / "show.svg")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "--svg" in err[0]
+    assert "make it first" in err[0]
+
+
+def test_show_titles_are_of_one_weight(run: Any, dump: Any, dump_file: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "show.svg"
+    assert run("show", dump_file(dump), "--symbol", "RIVN", "--svg", picture)[0] == 0
+    lines = picture.read_text(encoding="utf-8").replace("&#160;", " ")
+    assert ">last bars (start, UTC)</text>" in lines
+    assert ">longest gaps (first and last missing bar, UTC)</text>" in lines
+
+
 def test_show_symbol_of_a_dump_without_reasons_has_no_table_of_them(
     run: Any, dump: Any, dump_file: Any
 ) -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from openbell.cli.console import seconds
+from openbell.cli.console import rate, seconds
 from openbell.cli.tables import SymbolRow, price, session_table
 
 ROW = SymbolRow(
@@ -74,3 +74,11 @@ def test_price_keeps_its_digits_and_shows_two_places_at_least(
 )
 def test_seconds_reads_well_at_each_size(duration: float, shown: str) -> None:
     assert seconds(duration) == shown
+
+
+@pytest.mark.parametrize(
+    ("bars_per_s", "shown"),
+    [(0.5, "0 bars/s"), (29_700.4, "29,700 bars/s"), (4_512_345.0, "4.5 M bars/s")],
+)
+def test_rate_reads_well_at_each_size(bars_per_s: float, shown: str) -> None:
+    assert rate(bars_per_s) == shown

@@ -97,7 +97,10 @@ def test_watch_of_several_sessions_lists_them_and_takes_a_name_or_pid(run: Any) 
         code, out, err = run("watch")
         assert code == 2
         assert len(err) == 1
-        assert "2 such sessions" in err[0]
+        known = f"{first.path.stem} (one), {second.path.stem} (two)"
+        assert (
+            err[0] == f"openbell: PID|NAME: received None, expected one of 2 such sessions: {known}"
+        )
         # They share the process, so its number does not tell which.
         for board, name in ((first, "one"), (second, "two")):
             assert [board.path.stem, name, "2025-07-02", "running", "1"] in words_of(out)
@@ -109,7 +112,23 @@ def test_watch_of_several_sessions_lists_them_and_takes_a_name_or_pid(run: Any) 
         code, _, err = run("watch", "three")
         assert code == 2
         assert "'three'" in err[0]
-        assert f"{os.getpid()} (one)" in err[0]
+        assert f"expected a running session: {known}" in err[0]
+
+
+def test_watch_list_cuts_long_names_and_keeps_every_column(run: Any) -> None:
+    with publish(make_root("AAPL"), "n" * 500) as first, publish(make_root("MSFT"), "two"):
+        code, out, err = run("watch")
+    assert code == 2
+    shown = "n" * 29 + "\u2026"
+    assert [first.path.stem, shown, "2025-07-02", "running", "1"] in words_of(out)
+    assert f"{first.path.stem} ({shown})," in err[0]
+
+
+def test_watch_svg_into_no_folder_returns_2_before_it_looks(run: Any, tmp_path: Path) -> None:
+    code, out, err = run("watch", "--svg", tmp_path / "none" / "watch.svg")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "--svg" in err[0]
+    assert "make it first" in err[0]
 
 
 def test_watch_a_pid_attaches_to_its_session(run: Any) -> None:

@@ -160,6 +160,41 @@ def test_report_of_few_symbols_has_all_intervals_and_of_many_those_of_minutes(
     assert [name for name, chart in asked["symbol-0"].items() if "bars" in chart] == ["1s"]
 
 
+def test_report_tells_how_many_symbols_the_source_has(tmp_path: Path) -> None:
+    root = make_session()
+    for source in (root, root.to_json()):
+        session = page_of(source, tmp_path, symbols=["TSLA"])["session"]
+        assert [line["symbol"] for line in session["symbols"]] == ["TSLA"]
+        assert session["n_symbols"] == 3
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"symbols": "AAPL"}, r"symbols: received 'AAPL', expected several names, .*\['AAPL'\]"),
+        ({"intervals": "1m"}, r"intervals: received '1m', expected several names, .*\['1m'\]"),
+        ({"source": 3}, "source: received 3, expected a SessionData"),
+    ],
+)
+def test_report_of_something_else_is_refused_by_name(
+    tmp_path: Path, wish: dict[str, Any], said: str
+) -> None:
+    source = wish.pop("source", make_tree())
+    with pytest.raises(ob.ArgumentError, match=said):
+        write_report(source, tmp_path / "report.html", **wish)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_of_a_coordinator_is_that_of_its_root(tmp_path: Path) -> None:
+    config = {
+        "session": {"start_date": date(2025, 7, 2), "symbols": ["AAA"], "streams": ["1m"]},
+        "data": {"sources": ["synthetic"]},
+    }
+    session = ob.open_session(config)
+    session.run()
+    assert page_of(session, tmp_path) == page_of(session.root, tmp_path)
+
+
 def test_report_of_an_unknown_symbol_or_interval_raises_and_keeps_the_old_file(
     tmp_path: Path,
 ) -> None:

@@ -54,10 +54,10 @@ def shown(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Write a report, open it, wait for its chart; nothing may go wrong in it, ever."""
     pages: list[tuple[Page, Path]] = []
 
-    def show(source: Any, *, dark: bool = False, **options: Any) -> Page:
+    def show(source: Any, *, dark: bool = False, width: int = 1280, **options: Any) -> Page:
         path = tmp_path / f"report-{len(pages)}.html"
         write_report(source, path, **options)
-        page = browser.open(path, dark=dark)
+        page = browser.open(path, dark=dark, width=width)
         pages.append((page, path))
         page.wait_for(DRAWN)
         return page
@@ -264,13 +264,84 @@ def test_page_gaps_have_the_colour_of_their_reason_and_tell_the_evidence(shown: 
     )
 
 
+def test_page_gap_of_too_few_bars_tells_no_rate(shown: Open) -> None:
+    tree = make_tree()
+    few = EVIDENCE | {"fill_rate": None, "expected_per_day": None, "n_coarser": 1}
+    gaps_of(tree, "AAPL", "1m")[0] |= {"reason": "outage", "evidence": few}
+    page = shown(tree)
+    (said,) = page.evaluate(
+        "document.getElementById('chart').data.find((t) => t.meta === 'outage').hovertext"
+    )
+    assert said.split("<br>")[2:] == [
+        "1 bar of 1m missing", "too few bars to judge by", "18 of 19 other symbols silent",
+        "1 coarser bar traded in it",
+    ]  # fmt: skip
+
+
+def test_page_heat_map_has_a_row_for_any_name(shown: Open) -> None:
+    tree = make_tree()
+    one = tree["symbols"]["AAPL"]
+    for name in ("constructor", "__proto__", "A<b>B</b>"):
+        tree["symbols"][name] = one | {"symbol": name}
+    page = shown(tree)
+    names = list(tree["symbols"])
+    assert texts(page, "#heat .yaxislayer-above text")[::-1] == names
+    box = page.evaluate(
+        "(() => { const heat = document.getElementById('heat'); heat.scrollIntoView();"
+        " const {xaxis, yaxis, _size} = heat._fullLayout; const box = heat.getBoundingClientRect();"
+        " return [box.x + _size.l + xaxis.l2p(2), box.y + _size.t + yaxis.l2p(4)]; })()"
+    )
+    page.hover(*box)
+    page.wait_for("document.querySelectorAll('#heat .hovertext').length > 0")
+    assert texts(page, "#heat .hovertext tspan")[:2] == [names[4], "09:32"]
+
+
+def test_page_heat_map_names_whole_hours_and_halves(shown: Open) -> None:
+    ticks = "#heat .xaxislayer-above text"
+    halves = [f"{minute // 60:02}:{minute % 60:02}" for minute in range(570, 960, 30)]
+    assert texts(shown(make_market(2)), ticks) == halves
+    hours = [f"{hour}:00" for hour in range(10, 16)]
+    assert texts(shown(make_market(2), width=500), ticks) == hours
+
+
+def test_page_on_a_narrow_screen_has_its_legend_below_the_buttons(shown: Open) -> None:
+    page = shown(make_tree(), width=500)
+    legend, buttons = page.evaluate(
+        "['.legend', '.modebar'].map((name) => document.querySelector(`#chart ${name}`)"
+        ".getBoundingClientRect().toJSON())"
+    )
+    assert legend["height"] > 0
+    assert legend["top"] > buttons["bottom"]
+
+
+def test_page_tells_which_part_of_the_session_it_shows(shown: Open) -> None:
+    page = shown(make_session(), symbols=["TSLA"])
+    assert ", 1 of 3 symbols." in texts(page, "#session-line")[0]
+    assert texts(page, "#left-out") == ["Not in this file: 2 other symbols. "]
+    page = shown(make_session())
+    assert ", 3 symbols." in texts(page, "#session-line")[0]
+    assert texts(page, "#left-out") == [""]
+
+
+def test_page_table_leaves_out_columns_that_are_empty_for_all(shown: Open) -> None:
+    page = shown(make_session(), symbols=["AAPL"])
+    heads = set(texts(page, "#provenance th"))
+    assert {"symbol", "bars", "quality", "loaded", "config", "refused", "errors"} <= heads
+    assert not {"auto", "upgraded", "late_start", "truncated"} & heads
+    page = shown(make_market(20))
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].map((one) => [one.scrollWidth, one.clientWidth])"
+    )
+    assert all(needed <= there for needed, there in widths)
+
+
 def test_page_heat_map_shows_symbols_by_time_and_a_click_chooses(shown: Open) -> None:
     tree = make_tree()
     gaps_of(tree, "AAPL", "1m")[1]["reason"] = "no_trade"
     page = shown(tree)
     page.wait_for("document.querySelectorAll('#heat .heatmaplayer image').length === 1")
     heat = "document.getElementById('heat').data[0]"
-    assert page.evaluate(f"{heat}.y") == list(tree["symbols"])
+    assert texts(page, "#heat .yaxislayer-above text")[::-1] == list(tree["symbols"])
     assert page.evaluate(f"[{heat}.x.length, {heat}.x[0], {heat}.x[10]]") == [20, "09:30", "10:00"]
     assert page.evaluate(f"{heat}.z[0].slice(0, 10)") == [100, 100, 100, 0, 100, 0, 100, 0, 0, 100]
     assert page.evaluate(f"{heat}.z[0].slice(16)") == [None] * 4
@@ -294,7 +365,7 @@ def test_page_tables_tell_provenance_refusals_and_errors(shown: Open) -> None:
     rows = {row[0]: dict(zip(heads, row, strict=True)) for row in cells(page, "provenance")}
     assert list(rows) == ["AAPL", "TSLA", "NVDA"]
     wanted = {
-        "base": "1m", "added by": "config", "loaded": "yes", "bars": "12", "quality": "75 %",
+        "base": "1m", "added by": "config", "loaded": "yes", "bars": "12", "quality": "75.00 %",
         "refused": "2", "errors": "1", "auto": "", "upgraded": "",
     }  # fmt: skip
     assert {key: rows["AAPL"][key] for key in wanted} == wanted

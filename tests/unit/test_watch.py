@@ -227,6 +227,13 @@ def test_publish_something_else_is_refused() -> None:
         publish("session.toml")
 
 
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "bell\a", 3])
+def test_publish_under_a_name_that_no_line_holds_is_refused(runtime: Path, name: object) -> None:
+    with pytest.raises(ob.ArgumentError, match=r"name: received .* expected a printable name"):
+        publish(ob.SessionData(), name)  # type: ignore[arg-type]
+    assert not list(runtime.rglob("*.watch"))
+
+
 # Boards
 
 

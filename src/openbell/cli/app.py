@@ -133,7 +133,7 @@ def _report(error: Exception, call: _Call) -> int:
     if message_of is not None:
         # A usage error; typer brings its own classes for these, or click's.
         path = getattr(getattr(error, "ctx", None), "command_path", "openbell")
-        _say(f"{str(message_of()).rstrip('.')}; see {path} --help")
+        _say(f"{str(message_of()).rstrip('.')}{_received(error)}; see {path} --help")
         return WRONG_CALL
     if isinstance(error, OpenbellError):
         _say(str(error))
@@ -147,6 +147,12 @@ def _report(error: Exception, call: _Call) -> int:
     hint = "" if call.debug else "; openbell --debug shows where"
     _say(f"unexpected {type(error).__name__}: {error}{hint}")
     return FAILED
+
+
+def _received(error: Exception) -> str:
+    # A typer that checks numbers with pydantic says what is wanted, but not what came.
+    found = getattr(error.__cause__, "errors", None)
+    return "" if found is None else f", received {found()[0]['input']!r}"
 
 
 def _say(message: str) -> None:

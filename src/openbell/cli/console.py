@@ -12,11 +12,24 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from openbell.errors import ArgumentError
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["Told", "counted", "drawn", "output", "program", "seconds", "stages", "warn"]
+__all__ = [
+    "Told",
+    "counted",
+    "drawn",
+    "output",
+    "program",
+    "rate",
+    "require_file",
+    "seconds",
+    "stages",
+    "warn",
+]
 
 #: Tells how far a stage has come: its name, how much is done, how much there is.
 Told = Callable[[str, int, int], None]
@@ -34,7 +47,14 @@ def output() -> Console:
 
 @contextmanager
 def drawn(path: Path | None, title: str) -> Iterator[Console]:
-    """Console on stdout that also draws what is printed into an SVG file, unless path is None."""
+    """Console on stdout that also draws what is printed into an SVG file, unless path is None.
+
+    Raises
+    ------
+    ArgumentError
+        When the file cannot be there; nothing has been printed then.
+    """
+    require_file("--svg", path)
     console = output()
     console.record = path is not None
     yield console
@@ -47,7 +67,7 @@ def drawn(path: Path | None, title: str) -> Iterator[Console]:
 
 def warn(message: str) -> None:
     """Print one line on stderr."""
-    _console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    _console(stderr=True).print(message, soft_wrap=True)
 
 
 def program() -> str:
@@ -70,6 +90,29 @@ def seconds(duration: float) -> str:
     if duration >= 0.9995:
         return f"{duration:.1f} s"
     return f"{duration * 1e3:.{0 if duration >= 0.00995 else 1}f} ms"
+
+
+def rate(bars_per_s: float) -> str:
+    """Return how fast bars come: ``29,700 bars/s``, ``4.5 M bars/s``."""
+    if bars_per_s >= 1e6:
+        return f"{bars_per_s / 1e6:.1f} M bars/s"
+    return f"{bars_per_s:,.0f} bars/s"
+
+
+def require_file(option: str, path: Path | None) -> None:
+    """Refuse a target that is no file or has no folder, before there is anything to write.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise ArgumentError(option, str(path), "a file in a folder that exists; make it first")
+    if path.exists() and not path.is_file():
+        # Renaming the finished file over a device would take the device away.
+        raise ArgumentError(option, str(path), "a file; this is a folder or a device")
 
 
 @contextmanager
@@ -115,7 +158,8 @@ def stages() -> Iterator[Told | None]:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr)
+    # Names of symbols, sessions and folders are printed, and may hold brackets and colons.
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PLAIN_WIDTH
     return console

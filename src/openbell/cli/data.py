@@ -12,7 +12,7 @@ import typer
 
 from openbell.cli.console import counted, output, stages, warn
 from openbell.cli.tables import plain_table
-from openbell.errors import SchemaError
+from openbell.errors import ArgumentError, SchemaError
 
 if TYPE_CHECKING:
     from openbell.sources import ImportReport
@@ -70,7 +70,6 @@ def sample(
         )
     output().print(
         f"wrote {counted(len(paths), 'file')} of {counted(symbols, 'symbol')} to {folder}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -79,7 +78,7 @@ def _date(text: str) -> Date:
     try:
         return Date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date such as 2025-07-02") from None
+        raise ArgumentError("--start", text, "a date such as 2025-07-02") from None
 
 
 def import_(
@@ -181,6 +180,5 @@ def _print_report(report: ImportReport) -> None:
     since = f" from {report.dates[0]}" if report.dates else ""
     console.print(
         f"\n{files} read: {symbols}, {' '.join(report.intervals)}, {days}{since}, to {report.to}",
-        highlight=False,
         soft_wrap=True,
     )

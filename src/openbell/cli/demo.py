@@ -95,7 +95,6 @@ def demo(
     console.print(
         f"synthetic bars of {len(symbols)} symbols, some of them lost, written in"
         f" {seconds(perf_counter() - started)}\n",
-        highlight=False,
     )
 
     session = open_session(config)
@@ -108,18 +107,19 @@ def demo(
         no_report = _try_report(session, page)
     violations = validate_session_dump(dump)
     for violation in violations:
-        console.print(str(violation), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(violation), soft_wrap=True)
     verdict = f"{len(violations)} rules broken" if violations else "the dump keeps every rule"
-    console.print(f"exported in {took}; {verdict}\n", highlight=False)
+    console.print(f"exported in {took}; {verdict}\n")
 
     places = {
         "dataset": folder / "data", "config": config, "whole session": dump, "session log": log,
         "report": no_report or page,
     }  # fmt: skip
     for what, path in places.items():
-        console.print(f"{what:>14}  {path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what:>14}  {path}", soft_wrap=True)
     again = f"{program()} show {dump} --symbol {symbols[0]}"
-    console.print(f"\nNext: [bold]{again}[/]", highlight=False, soft_wrap=True)
+    console.print("\nNext: ", end="")
+    console.print(again, style="bold", soft_wrap=True)
     if violations:
         raise typer.Exit(1)
 

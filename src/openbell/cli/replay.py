@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbell.cli.console import counted, output, seconds, stages, warn
+from openbell.cli.console import counted, output, rate, require_file, seconds, stages, warn
 from openbell.cli.tables import rows_of_root, session_table
 from openbell.errors import ArgumentError
 
@@ -99,7 +99,7 @@ def replay(
                 if path is not None:
                     target = dated(path, day.date, several)
                     write(session, target)
-                    console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+                    console.print(f"wrote {target}", soft_wrap=True)
 
 
 def _published(session: SessionCoordinator) -> AbstractContextManager[object]:
@@ -120,11 +120,7 @@ def _check_targets(targets: Mapping[str, Path | None]) -> None:
         if path in taken:
             raise ArgumentError(option, str(path), f"another file than that of {taken[path]}")
         taken[path] = option
-        if not path.parent.is_dir():
-            raise ArgumentError(option, str(path), "a file in a folder that exists; make it first")
-        if path.exists() and not path.is_file():
-            # Renaming the finished file over a device would take the device away.
-            raise ArgumentError(option, str(path), "a file; this is a folder or a device")
+        require_file(option, path)
 
 
 def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[DayRun]:
@@ -172,12 +168,12 @@ def _count_bars(root: SessionData) -> tuple[int, int]:
 def print_day(console: Console, root: SessionData, day: DayRun) -> None:
     """Print a day's table and what it took."""
     rows = rows_of_root(root)
-    console.print(f"[bold]{day.date}[/]  {counted(len(rows), 'symbol')}", highlight=False)
+    console.print(day.date, style="bold", end="")
+    console.print(f"  {counted(len(rows), 'symbol')}")
     console.print(session_table(console, rows))
     console.print(
         f"\n{day.n_bars:,} bars replayed and {day.n_derived:,} derived in {seconds(day.replay_s)}"
-        f" ({day.n_bars / day.replay_s / 1e6:.1f} M bars/s); loaded in {seconds(day.load_s)}",
-        highlight=False,
+        f" ({rate(day.n_bars / day.replay_s)}); loaded in {seconds(day.load_s)}",
         soft_wrap=True,
     )
     for record in root:
@@ -185,8 +181,6 @@ def print_day(console: Console, root: SessionData, day: DayRun) -> None:
             times = "once" if error.n == 1 else f"{error.n:,} times"
             console.print(
                 f"{record.symbol}: {error.where} failed {times}: {error.error}",
-                markup=False,
-                highlight=False,
                 soft_wrap=True,
             )
 

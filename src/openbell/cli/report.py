@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from openbell.cli.console import output
+from openbell.cli.console import output, require_file
 from openbell.errors import ArgumentError
 
 __all__ = ["report"]
@@ -40,12 +40,11 @@ def report(
 ) -> None:
     """Write a dump as one HTML file that opens offline."""
     target = dump.with_suffix(".html") if out is None else out
-    if not target.parent.is_dir():
-        raise ArgumentError("-o", str(target), "a file in a folder that exists; make it first")
+    require_file("-o", target)
     if target.exists() and target.samefile(dump):
         raise ArgumentError("-o", str(target), "another file than the dump")
     from openbell.report import write_report
 
     write_report(dump, target, intervals=interval or None, symbols=symbol or None)
     size = target.stat().st_size / 1e6
-    output().print(f"wrote {target} ({size:.1f} MB)", highlight=False, markup=False, soft_wrap=True)
+    output().print(f"wrote {target} ({size:.1f} MB)", soft_wrap=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 _KINDS: Final = ("bars", "quotes", "trades")
+_N_SHOWN: Final = 5
 #: What is expected less often than once in so many days is told no more exactly.
 _DAYS_OF_NEVER: Final = 1_000_000
 
@@ -35,8 +36,14 @@ def show(
     symbol: Annotated[
         str | None, typer.Option(help="Show this symbol with its gaps and last bars.")
     ] = None,
-    bars: Annotated[int, typer.Option(min=0, help="With --symbol: how many last bars.")] = 5,
-    gaps: Annotated[int, typer.Option(min=0, help="With --symbol: how many longest gaps.")] = 5,
+    bars: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --symbol: how many last bars.", show_default="5"),
+    ] = None,
+    gaps: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --symbol: how many longest gaps.", show_default="5"),
+    ] = None,
     svg: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Also draw it into an SVG file.")
     ] = None,
@@ -46,14 +53,19 @@ def show(
         raise ArgumentError(
             "DUMP", str(what), "a JSON dump or a dataset's folder; `openbell validate` reads logs"
         )
+    for option, wanted in (("--bars", bars), ("--gaps", gaps)):
+        if wanted is not None and (symbol is None or what.is_dir()):
+            expected = "a dump, and --symbol, which shows one symbol's bars and gaps"
+            raise ArgumentError(option, wanted, expected)
     with drawn(svg, f"openbell show {what}") as console:
         if what.is_dir():
             _show_dataset(console, what, symbol)
         else:
-            _show_dump(console, what, symbol, bars, gaps)
+            n_bars, n_gaps = (_N_SHOWN if n is None else n for n in (bars, gaps))
+            _show_dump(console, what, symbol, n_bars, n_gaps)
 
 
-def _show_dump(console: Console, what: Path, symbol: str | None, bars: int, gaps: int) -> None:
+def _show_dump(console: Console, what: Path, symbol: str | None, n_bars: int, n_gaps: int) -> None:
     from openbell.export.load import read_dump
 
     # Symbols are decoded one by one: the rows of all of them need not fit into memory.
@@ -62,7 +74,7 @@ def _show_dump(console: Console, what: Path, symbol: str | None, bars: int, gaps
     try:
         if tree is not None:
             _print_session_line(console, session)
-            _show_symbol(console, tree, bars, gaps)
+            _show_symbol(console, tree, n_bars, n_gaps)
         else:
             rows = rows_of_dump(symbols)
             _print_session_line(console, session, counted(len(rows), "symbol"))
@@ -74,13 +86,12 @@ def _show_dump(console: Console, what: Path, symbol: str | None, bars: int, gaps
 
 def _print_session_line(console: Console, session: Mapping[str, Any], more: str = "") -> None:
     if session["date"] is None:
-        console.print(f"no session  {more}", highlight=False)
+        console.print(f"no session  {more}")
         return
     opened, closed, now = (_clock(session[key]) for key in ("open", "close", "now"))
+    console.print(session["date"], style="bold", end="")
     console.print(
-        f"[bold]{session['date']}[/] {session.get('calendar') or ''}"
-        f"  {opened} to {closed} UTC  now {now}  {more}".rstrip(),
-        highlight=False,
+        f" {session.get('calendar') or ''}  {opened} to {closed} UTC  now {now}  {more}".rstrip(),
     )
 
 
@@ -102,16 +113,14 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
     flags = ", ".join(
         f"{name} {value}" for name, value in tree["metadata"].items() if value is not None
     )
-    console.print(f"\nprovenance: loaded {tree['is_loaded']}, {flags}", highlight=False)
+    console.print(f"\nprovenance: loaded {tree['is_loaded']}, {flags}")
     if tree["rejected"]:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in tree["rejected"].items())
-        console.print(f"refused: {refused}", highlight=False)
+        console.print(f"refused: {refused}")
 
     for error in tree.get("errors", ()):
         console.print(
             f"{error['where']} failed, {error['n']:,} in all: {error['error']}",
-            highlight=False,
-            markup=False,
         )
 
     indicators = plain_table("indicator", "type", "interval", "value", "as of")
@@ -126,7 +135,7 @@ def _show_symbol(console: Console, tree: Mapping[str, Any], n_bars: int, n_gaps:
     past = {k: v for k, v in tree["historical"].items() if k not in HISTORICAL_KEYS}
     if past:
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in past.items())
-        console.print(f"\nbefore the session: {shown}", highlight=False, markup=False)
+        console.print(f"\nbefore the session: {shown}")
 
     reasons = _reasons_table(tree["session"]["data"])
     if reasons.row_count:
@@ -213,10 +222,13 @@ def _in_words(evidence: Mapping[str, Any]) -> str:
         words.append(f"{counted(n, 'longer bar')} traded in it")
     if n := evidence.get("n_peers"):
         words.append(f"{evidence['n_silent']:,} of {n:,} others silent")
-    if (rate := evidence.get("fill_rate")) is not None:
+    rate, per_day = evidence.get("fill_rate"), evidence.get("expected_per_day")
+    if rate is not None:
         words.append(f"{rate:.0%} of the slots around it filled")
-    if (per_day := evidence.get("expected_per_day")) is not None:
+    if per_day is not None:
         words.append(f"such a silence {_how_often(per_day)}")
+    if evidence and rate is None and per_day is None:
+        words.append("too few bars to judge by")
     return "; ".join(words)
 
 
@@ -259,10 +271,10 @@ def _show_dataset(console: Console, folder: Path, symbol: str | None) -> None:
     if symbol is not None and symbol not in known:
         shown = ", ".join(sorted(known)[:8]) + (", ..." if len(known) > 8 else "")
         raise ArgumentError("--symbol", symbol, f"one that the dataset holds: {shown}")
-    console.print(f"[bold]{folder}[/]", highlight=False)
+    console.print(folder, style="bold")
     console.print(table)
     if symbol is None:
-        console.print(f"\nsymbols: {', '.join(sorted(known))}", highlight=False)
+        console.print(f"\nsymbols: {', '.join(sorted(known))}")
 
 
 def _dataset_files(folder: Path) -> Iterator[tuple[str, str, list[Path]]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from openbell.cli.console import counted, drawn, output
+from openbell.cli.console import counted, drawn, output, rate, require_file
 from openbell.cli.tables import plain_table, rows_of_snapshot, session_table
 from openbell.errors import ArgumentError
 
@@ -26,6 +26,8 @@ _REFRESH_S: Final = 0.25
 #: A single look waits so long for a snapshot that tells how fast bars come.
 _LONGEST_LOOK_S: Final = 2.0
 _OLD_S: Final = 2.0
+#: In a list of sessions: what is longer would push the PID off the screen.
+_LONGEST_NAME: Final = 30
 #: Lines that are no symbols: two of the session, an empty one, the heading and its rule, the rest.
 _N_OTHER_LINES: Final = 6
 
@@ -48,6 +50,7 @@ def watch(
     from openbell.watch import BoardReader
 
     patterns = _patterns(symbols)
+    require_file("--svg", svg)
     path = _choose(which, wait)
     with BoardReader(path) as reader:
         if once or svg is not None or not output().is_terminal:
@@ -72,21 +75,24 @@ def _choose(which: str | None, wait: bool) -> Path:
 
     while True:
         running = _running()
-        found = [p for p, seen in running if which in (None, str(seen.pid), seen.name, p.stem)]
+        found = [
+            (path, seen)
+            for path, seen in running
+            if which in (None, str(seen.pid), seen.name, path.stem)
+        ]
         if len(found) == 1:
-            return found[0]
+            return found[0][0]
         if found:
-            _list(found)
-            n = len(found)
-            raise typer.BadParameter(f"{n} such sessions are running; openbell watch PID takes one")
+            _list([path for path, _ in found])
+            expected = f"one of {len(found)} such sessions: {_named(found)}"
+            raise ArgumentError("PID|NAME", which, expected)
         if not wait:
             break
         sleep(_REFRESH_S)
     if not running:
         hint = "`openbell replay` can be watched, and --wait waits for it"
         raise WatchError("no session is running", hint)
-    names = ", ".join(f"{seen.pid} ({seen.name})" for _, seen in running)
-    raise ArgumentError("PID|NAME", which, f"a running session: {names}")
+    raise ArgumentError("PID|NAME", which, f"a running session: {_named(running)}")
 
 
 def _running() -> list[tuple[Path, Snapshot]]:
@@ -107,15 +113,30 @@ def _list(paths: Sequence[Path]) -> None:
     from openbell.watch import WatchError, read_board
 
     table = plain_table("PID", "name", "day", "phase", "symbols")
-    pids = [path.stem.partition("-")[0] for path in paths]
-    for pid, path in zip(pids, paths, strict=True):
+    for label, path in zip(_labels(paths), paths, strict=True):
         with suppress(WatchError):
             seen = read_board(path, timeout=_LONGEST_LOOK_S)
             day = "-" if seen.date is None else seen.date.isoformat()
-            # Those of one process are told apart by the whole name.
-            label = pid if pids.count(pid) == 1 else path.stem
-            table.add_row(label, seen.name, day, seen.phase, f"{len(seen.symbols):,}")
+            table.add_row(label, _short(seen.name), day, seen.phase, f"{len(seen.symbols):,}")
     output().print(table)
+
+
+def _named(sessions: Sequence[tuple[Path, Snapshot]]) -> str:
+    labels = _labels([path for path, _ in sessions])
+    pairs = zip(labels, sessions, strict=True)
+    return _some([f"{label} ({_short(seen.name)})" for label, (_, seen) in pairs])
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    # Sessions of one process are told apart by the whole name.
+    pids = [path.stem.partition("-")[0] for path in paths]
+    return [
+        pid if pids.count(pid) == 1 else path.stem for pid, path in zip(pids, paths, strict=True)
+    ]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
 
 
 def _look(reader: BoardReader) -> Snapshot:
@@ -189,7 +210,7 @@ def _headlines(snapshot: Snapshot) -> tuple[RenderableType, RenderableType]:
     second = Text(f"{snapshot.phase}  {counted(snapshot.n_bars, 'bar')}")
     second.no_wrap, second.overflow = True, "ellipsis"
     if snapshot.bars_per_s is not None:
-        second.append(f"  {_rate(snapshot.bars_per_s)}")
+        second.append(f"  {rate(snapshot.bars_per_s)}")
     if snapshot.pending:
         second.append(f"  waiting to be loaded: {_some(snapshot.pending)}")
     if snapshot.is_final:
@@ -207,12 +228,6 @@ def _times(snapshot: Snapshot) -> str:
     instants = (snapshot.open_ns, snapshot.close_ns, snapshot.now_ns)
     opened, closed, now = (f"{to_datetime(ns):%H:%M:%S}" for ns in instants)
     return f"{snapshot.date} {snapshot.calendar}  {opened} to {closed} UTC  now {now}"
-
-
-def _rate(bars_per_s: float) -> str:
-    if bars_per_s >= 1e6:
-        return f"{bars_per_s / 1e6:.1f} M bars/s"
-    return f"{bars_per_s:,.0f} bars/s"
 
 
 def _some(names: Sequence[str]) -> str:

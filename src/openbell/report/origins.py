@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell.clock.window import Grid, SessionWindow
-from openbell.errors import DumpError, OpenbellError, UnknownSymbolError
+from openbell.errors import ArgumentError, DumpError, OpenbellError, UnknownSymbolError
 from openbell.export.json_dump import session_to_dict, symbol_to_dict
 from openbell.export.load import parse_bars, parse_times, read_dump
 from openbell.gaps import GapRuns
 from openbell.schema import GAP_REASONS, BarArray, Int64Array, to_ns
+from openbell.session import SessionData
 
 if TYPE_CHECKING:
     from openbell.bars import BarIntervalData
-    from openbell.session import SessionData
     from openbell.symbol import SymbolSessionData
 
 __all__ = ["BROKEN", "Gaps", "Origin", "SeriesSource", "SymbolSource", "Tree", "problem"]
@@ -102,23 +102,34 @@ class Origin:
     symbols : collection of str, optional
         Which symbols, instead of all.
 
+    Attributes
+    ----------
+    n_symbols : int
+        How many the source has, wanted or not; known when all have been taken.
+
     Raises
     ------
+    ArgumentError
+        When the source is something else.
     DumpError
         When the source is no dump, or describes no possible session.
     """
 
     def __init__(self, source: Any, symbols: Collection[str] | None) -> None:
         self._wanted = symbols
+        self.n_symbols = 0
         self._found: Iterator[SymbolSource]
         if isinstance(source, str | PathLike | Mapping):
             self.where: object = "dump" if isinstance(source, Mapping) else source
             self.session, trees = read_dump(source)
             self._found = (self._of_dump(name, tree) for name, tree in trees)
         else:
+            root = getattr(source, "root", source)
+            if not isinstance(root, SessionData):
+                raise ArgumentError("source", source, "a SessionData, a dump or its tree")
             self.where = "session"
-            self.session = session_to_dict(source, intervals=(), bars=False)["session"]
-            self._found = _of_root(source)
+            self.session = session_to_dict(root, intervals=(), bars=False)["session"]
+            self._found = _of_root(root)
         try:
             self.window = _window_of(self.session)
         except BROKEN as error:
@@ -131,6 +142,7 @@ class Origin:
             known.append(item.name)
             if self._wanted is None or item.name in self._wanted:
                 yield item
+        self.n_symbols = len(known)
         for symbol in self._wanted or ():
             if symbol not in known:
                 raise UnknownSymbolError(symbol, sorted(known))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from openbell._version import __version__
-from openbell.errors import DumpError, IntervalError, MissingLibraryError
+from openbell.errors import ArgumentError, DumpError, IntervalError, MissingLibraryError
 from openbell.export.files import replacing
 from openbell.intervals import interval
 from openbell.report.origins import BROKEN, Origin, Tree, problem
@@ -46,8 +46,9 @@ def write_report(
     Parameters
     ----------
     source : SessionData, path or mapping
-        A session with its day, the JSON dump of one, or such a dump's tree. Symbols are taken
-        one by one: memory holds the dump's text and the rows of a few symbols.
+        A session with its day (a coordinator's root is taken), the JSON dump of one, or such a
+        dump's tree. Symbols are taken one by one: memory holds the dump's text and the rows of
+        a few symbols.
     path : str or os.PathLike
         The file; replaced when it exists, once the report is whole. Its folder must exist.
     intervals : collection of str, optional
@@ -60,6 +61,8 @@ def write_report(
     ------
     MissingLibraryError
         When plotly is not installed.
+    ArgumentError
+        When the source is something else, or one text stands for several names.
     DumpError
         When the source is not a dump, or its parts do not fit together.
     UnknownSymbolError, IntervalError
@@ -67,6 +70,9 @@ def write_report(
     OSError
         When the file cannot be written; an older one of that name is left as it was.
     """
+    for option, names in (("intervals", intervals), ("symbols", symbols)):
+        if isinstance(names, str):
+            raise ArgumentError(option, names, f"several names, such as [{names!r}]")
     library = plotly_script()
     wanted = None if intervals is None else {interval(name).name for name in intervals}
     origin = Origin(source, symbols)
@@ -86,7 +92,7 @@ def write_report(
             if name not in scope.seen:
                 had = ", ".join(sorted(scope.seen, key=interval)) or "no bars at all"
                 raise IntervalError(name, f"no symbol of the report has it; there is {had}")
-        page.finish(_session_tree(origin.session, scope))
+        page.finish(_session_tree(origin, scope))
 
 
 class _Page:
@@ -153,12 +159,13 @@ def _hashed(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _session_tree(session: Tree, scope: Scope) -> Tree:
+def _session_tree(origin: Origin, scope: Scope) -> Tree:
     tree: Tree = {
         "openbell": __version__,
         "reasons": GAP_REASONS,
         "intervals": sorted(scope.seen, key=interval),
         "left_out": scope.left_out,
+        "n_symbols": origin.n_symbols,
         "date": None,
     }
     window, bins = scope.window, scope.bins
@@ -166,7 +173,7 @@ def _session_tree(session: Tree, scope: Scope) -> Tree:
         return tree
     # A session is shown in one offset, also where the clocks change within it.
     offset = to_datetime(window.open_ns).astimezone(ZoneInfo(window.timezone)).utcoffset()
-    now = session.get("now")
+    now = origin.session.get("now")
     return tree | {
         "date": window.date.isoformat(),
         "calendar": window.calendar,

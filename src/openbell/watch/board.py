@@ -65,7 +65,7 @@ def publish(source: SessionData | PublishedSession, name: str | None = None) -> 
     WatchError
         When the user's runtime folder cannot be had, or is not the user's own.
     ArgumentError
-        When `source` is something else.
+        When `source` is something else, or the name is empty or cannot be printed on a line.
     """
     return Board(source, name)
 

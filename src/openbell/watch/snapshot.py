@@ -138,17 +138,29 @@ class SnapshotTaker:
     source : SessionData or PublishedSession
     name : str, optional
         That of the session's configuration when None, else ``session``.
+
+    Raises
+    ------
+    ArgumentError
+        When `source` is something else, or the name is empty or cannot be printed on a line.
     """
 
     def __init__(self, source: SessionData | PublishedSession, name: str | None = None) -> None:
         if isinstance(source, SessionData):
             self._root, self._session = source, None
-            self._name = name or "session"
+            configured = "session"
         elif not hasattr(source, "root"):
             raise ArgumentError("source", source, "a SessionData or a SessionCoordinator")
         else:
             self._root, self._session = source.root, source
-            self._name = name or str(source.config.session.name)
+            configured = str(source.config.session.name)
+        self._name = configured if name is None else name
+        if (
+            not isinstance(self._name, str)
+            or not self._name.strip()
+            or not self._name.isprintable()
+        ):
+            raise ArgumentError("name", self._name, "a printable name")
         self._pid = os.getpid()
         self._paces: deque[tuple[int, int]] = deque(maxlen=_N_PACES)
 

@@ -71,6 +71,8 @@ function volumeProfile(bars, first, last, nBins) {
 // Made once: to make one takes longer than to use it a hundred times.
 const FORMATS = [0, 1, 2, 4, 6].reduce((made, digits) => made.set(digits,
   new Intl.NumberFormat("en-US", { maximumFractionDigits: digits })), new Map());
+const HUNDREDTHS = new Intl.NumberFormat("en-US",
+  { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 function number(value, digits = 6) {
   if (typeof value !== "number") return "\u2013";
@@ -81,7 +83,11 @@ function percent(value) {
   if (typeof value !== "number") return "\u2013";
   // 99.996 % is not 100 %.
   const shown = value < 100 ? Math.min(value, 99.99) : value;
-  return `${number(shown, 2)} %`;
+  return `${HUNDREDTHS.format(shown)} %`;
+}
+
+function counted(n, noun) {
+  return `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
 // plotly reads tags in texts; the names of symbols are not to be read.

@@ -175,18 +175,21 @@ function bandTraces({ session, bands, hidden }) {
 }
 
 function bandText(reason, band, k, start, end) {
-  const missing = number(band.missing[k]);
   const lines = [
     `<b>${reason}</b>`,
     `${clock(start)} \u2013 ${clock(end)}`,
-    `${missing} ${band.missing[k] === 1 ? "bar" : "bars"} of ${band.interval} missing`,
+    `${counted(band.missing[k], "bar")} of ${band.interval} missing`,
   ];
   const found = band.evidence[k];
   if (found) {
-    lines.push(`bars in ${percent(100 * found.fill_rate)} of the slots around`);
-    lines.push(`such a silence: ${often(found.expected_per_day)}`);
+    if ((found.fill_rate ?? found.expected_per_day ?? null) === null) {
+      lines.push("too few bars to judge by");
+    } else {
+      lines.push(`bars in ${number(100 * found.fill_rate, 2)} % of the slots around`);
+      lines.push(`such a silence: ${often(found.expected_per_day)}`);
+    }
     if (found.n_peers) lines.push(`${found.n_silent} of ${found.n_peers} other symbols silent`);
-    if (found.n_coarser) lines.push(`${found.n_coarser} coarser bars traded in it`);
+    if (found.n_coarser) lines.push(`${counted(found.n_coarser, "coarser bar")} traded in it`);
     if (found.disconnected) lines.push("the feed was disconnected");
   }
   return lines.join("<br>");
@@ -209,7 +212,7 @@ function chartLayout(session, bars, seen, range) {
     hovermode: "x",
     hoversubplots: "axis",
     showlegend: true,
-    legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", itemdoubleclick: false },
+    legend: { orientation: "h", x: 0, ...legendPlace(), itemdoubleclick: false },
     shapes: marks(session),
     xaxis: axis({
       type: "date",
@@ -241,6 +244,12 @@ function chartLayout(session, bars, seen, range) {
     }),
     yaxis3: axis({ domain: [0, 0.19], rangemode: "tozero", nticks: 3, automargin: true }),
   };
+}
+
+// Where there is no room beside plotly's buttons, below the chart.
+function legendPlace() {
+  const isNarrow = document.getElementById("chart").clientWidth < 700;
+  return isNarrow ? { y: -0.07, yanchor: "top" } : { y: 1.01, yanchor: "bottom" };
 }
 
 function priceRange(bars, [first, last]) {
@@ -285,7 +294,8 @@ function heatFigure(session, measure) {
   const trace = {
     type: "heatmap",
     x: session.bins.starts_s.map(at),
-    y: session.symbols.map((one) => plain(one.symbol)),
+    // plotly loses a row that is called as something every object has, such as "constructor".
+    y: session.symbols.map((_, k) => `#${k}`),
     z: session.symbols.map((one) => one.heat?.[measure].map(share) ?? nothing),
     zmin: 0,
     zmax: 100,
@@ -301,7 +311,14 @@ function heatFigure(session, measure) {
     ...baseLayout(),
     height: height + 60,
     margin: { l: 8, r: 8, t: 30, b: 30 },
-    xaxis: axis({ type: "category", fixedrange: false, showgrid: false, nticks: 16, tickangle: 0 }),
+    xaxis: axis({
+      type: "category",
+      fixedrange: false,
+      showgrid: false,
+      tickangle: 0,
+      tickmode: "array",
+      tickvals: wholeTimes(session).map(at),
+    }),
     yaxis: axis({
       type: "category",
       autorange: "reversed",
@@ -309,9 +326,24 @@ function heatFigure(session, measure) {
       showgrid: false,
       automargin: true,
       nticks: Math.min(rows, 40),
+      labelalias: Object.fromEntries(
+        session.symbols.map((one, k) => [`#${k}`, plain(one.symbol)])),
     }),
   };
   return { traces: [trace], layout };
+}
+
+// The first stretch of each half hour, or hour, of the clock: as many as there is room for.
+function wholeTimes({ bins, offset_s: offset }) {
+  const room = Math.max(2, document.getElementById("heat").clientWidth / 60);
+  let found = [];
+  for (const minutes of [5, 10, 30, 60, 120, 240, 480, 1440]) {
+    const which = (seconds) => Math.floor((seconds + offset) / (60 * minutes));
+    found = bins.starts_s.filter((start, k, starts) =>
+      which(start) !== which(k ? starts[k - 1] : start - 1));
+    if (found.length <= room) break;
+  }
+  return found;
 }
 
 function share(permille) {

@@ -63,19 +63,22 @@ class Report {
     document.title = `openbell ${session.date}`;
     const now = session.now_s === null ? null : (session.now_s + session.offset_s) * 1000;
     const open = now !== null && now < closeMs(session) ? `, until ${clock(now)}` : "";
-    const count = session.symbols.length;
+    const [count, all] = [session.symbols.length, session.n_symbols];
+    const symbols = `${count < all ? `${number(count)} of ` : ""}${counted(all, "symbol")}`;
     byId("session-line").textContent =
-      `${session.calendar}, ${opened} to ${closed}${open}, ${count} ` +
-      `${count === 1 ? "symbol" : "symbols"}. All charts in ${session.timezone} ` +
-      `(${offsetText(session.offset_s)}).`;
+      `${session.calendar}, ${opened} to ${closed}${open}, ${symbols}. ` +
+      `All charts in ${session.timezone} (${offsetText(session.offset_s)}).`;
     byId("left-out").textContent = this.leftOut();
   }
 
   leftOut() {
-    const names = Object.keys(this.session.left_out);
-    if (!names.length) return "";
-    const each = names.map((name) => `${name} (${number(this.session.left_out[name])} bars)`);
-    return `Not in this file: candles of ${each.join(", ")}; "openbell report --interval ` +
+    const { left_out: leftOut, n_symbols: all, symbols } = this.session;
+    const absent = all - symbols.length;
+    const others = absent ? `Not in this file: ${counted(absent, "other symbol")}. ` : "";
+    const names = Object.keys(leftOut);
+    if (!names.length) return others;
+    const each = names.map((name) => `${name} (${counted(leftOut[name], "bar")})`);
+    return `${others}Not in this file: candles of ${each.join(", ")}; "openbell report --interval ` +
       `${names[0]} --symbol ..." gives them.`;
   }
 
@@ -172,9 +175,10 @@ class Report {
     const series = line.series[this.interval];
     if (series) {
       const { count, quality, explained_quality: explained, n_gaps, n_missing } = series;
-      parts.push(`${this.interval}: ${number(count)} bars`, `quality ${percent(quality)}`);
+      parts.push(`${this.interval}: ${counted(count, "bar")}`, `quality ${percent(quality)}`);
       if (explained !== null) parts.push(`explained ${percent(explained)}`);
-      parts.push(n_gaps ? `${number(n_missing)} bars missing in ${number(n_gaps)} gaps` : "no gaps");
+      parts.push(n_gaps
+        ? `${counted(n_missing, "bar")} missing in ${counted(n_gaps, "gap")}` : "no gaps");
     }
     parts.push(`session volume ${number(line.volume)}`);
     parts.push(`high ${number(line.high)}`, `low ${number(line.low)}`);

@@ -55,9 +55,7 @@ function sortableTable(table, columns, lines, { onChoose, empty } = {}) {
   function row(line) {
     const made = element("tr");
     for (const column of columns) {
-      const value = column.value(line);
-      const text = column.show ? column.show(value, line) : String(value ?? "");
-      made.append(element("td", text, column.isNumber ? "number" : column.className));
+      made.append(element("td", textOf(column, line), column.isNumber ? "number" : column.className));
     }
     if (onChoose) {
       made.className = "choosable";
@@ -80,6 +78,11 @@ function sortableTable(table, columns, lines, { onChoose, empty } = {}) {
   };
 }
 
+function textOf(column, line) {
+  const value = column.value(line);
+  return column.show ? column.show(value, line) : String(value ?? "");
+}
+
 function compare(a, b) {
   const absent = (value) => value === null || value === undefined;
   if (absent(a) || absent(b)) return Number(absent(b)) - Number(absent(a));
@@ -92,29 +95,34 @@ function provenanceTable(session, onChoose) {
   const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
   const count = (value) => (value ? number(value) : "");
   const flag = (title, key, hint) => ({ title, value: (line) => Number(line[key]), show: yes, hint });
-  const columns = [
+  const rare = (column) => ({ ...column, isRare: true });
+  const all = [
     { title: "symbol", value: (line) => line.symbol },
     { title: "base", value: (line) => line.base_interval },
-    { title: "added by", value: (line) => line.added_by },
-    { title: "at (UTC)", value: (line) => line.added_at, show: (at) => (at ? utcClock(at) : "") },
-    flag("loaded", "is_loaded", "all that the configuration asks for was loaded"),
-    flag("config", "meets_session_config_requirements", "honours the session's config"),
-    flag("auto", "auto_provisioned", "provisioned because something for it came"),
-    flag("upgraded", "upgraded_from_adhoc", "was adhoc before"),
     { title: "bars", value: ofBase("count"), show: count, isNumber: true },
     { title: "quality", value: ofBase("quality"), show: percent, isNumber: true,
       hint: "100 x present / expected, of the base interval" },
     { title: "explained", value: ofBase("explained_quality"), show: percent, isNumber: true,
       hint: "the same, slots in no_trade gaps not counted as missing" },
-    ...session.reasons.map((reason) => ({
+    ...session.reasons.map((reason) => rare({
       title: reason, value: (line) => line.gaps[reason] ?? 0, show: count, isNumber: true,
       hint: "gaps of the base interval for this reason",
     })),
-    { title: "refused", value: (line) => sum(line.rejected), show: count, isNumber: true },
-    { title: "revised", show: count, isNumber: true, hint: "late and corrected bars",
-      value: (line) => (line.revised.late ?? 0) + (line.revised.corrected ?? 0) },
-    { title: "errors", value: (line) => line.errors.length, show: count, isNumber: true },
+    rare({ title: "refused", value: (line) => sum(line.rejected), show: count, isNumber: true }),
+    rare({ title: "revised", show: count, isNumber: true, hint: "late and corrected bars",
+      value: (line) => (line.revised.late ?? 0) + (line.revised.corrected ?? 0) }),
+    rare({ title: "errors", value: (line) => line.errors.length, show: count, isNumber: true }),
+    { title: "added by", value: (line) => line.added_by },
+    rare({ title: "at (UTC)", value: (line) => line.added_at,
+      show: (at) => (at ? utcClock(at) : "") }),
+    flag("loaded", "is_loaded", "all that the configuration asks for was loaded"),
+    flag("config", "meets_session_config_requirements", "honours the session's config"),
+    rare(flag("auto", "auto_provisioned", "provisioned because something for it came")),
+    rare(flag("upgraded", "upgraded_from_adhoc", "was adhoc before")),
   ];
+  // What is empty for everybody would push what is not out of sight.
+  const columns = all.filter((column) => !column.isRare ||
+    session.symbols.some((line) => textOf(column, line) !== ""));
   const options = { onChoose, empty: "no symbols" };
   return sortableTable(document.getElementById("provenance"), columns, session.symbols, options);
 }
