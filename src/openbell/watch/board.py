@@ -37,7 +37,7 @@ __all__ = ["Board", "publish"]
 _log = logging.getLogger("openbell.watch")
 
 #: Of the process's time, what snapshots may take: with more symbols they come less often.
-_MOST_OF_THE_TIME: Final = 0.006
+_MOST_OF_THE_TIME: Final = 0.008
 
 # The thread may wait for a lock that whoever closes the board holds.
 _LONGEST_JOIN_S: Final = 5.0
@@ -75,7 +75,7 @@ class Board:
 
     While nobody watches, the thread looks for a heartbeat twice a second and does nothing else.
     While somebody does, it writes a snapshot four times a second, and less often where that
-    would take more than 0.6 % of the time. Made by :func:`publish`.
+    would take more than 0.8 % of the time. Made by :func:`publish`.
 
     Attributes
     ----------
