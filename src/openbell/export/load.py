@@ -70,7 +70,7 @@ class RowError(ValueError):
         """Label of the row in the object it was read from, None when that cannot be read."""
         try:
             return int(parse_times(tree["data"][self.row][:1])[0])
-        except (IndexError, TimeError, TypeError):
+        except (LookupError, TimeError, TypeError):
             return None
 
 
