@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from bisect import bisect_right
@@ -23,6 +22,7 @@ import openbell as ob
 from openbell.schema import to_ns
 from openbell.watch import BoardReader, Snapshot, find_boards, publish
 from tests.facade_bars import WINDOW, minutes
+from tests.watching import use_own_runtime
 
 if os.name != "posix":
     pytest.skip("boards need a POSIX system", allow_module_level=True)
@@ -45,12 +45,7 @@ parquet = "data"
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of the test's own, for its processes too."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    # Where boards are looked for, too; sessions of the user's own may have theirs there.
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    return tmp_path
+    return use_own_runtime(tmp_path, monkeypatch)
 
 
 def make_root(*symbols: str) -> ob.SessionData:

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -33,18 +32,14 @@ from openbell.watch import (
 )
 from openbell.watch.snapshot import SnapshotTaker
 from tests.facade_bars import CLOSE, NEXT_WINDOW, OPEN, WINDOW, at, bar, minutes
+from tests.watching import use_own_runtime
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="boards need a POSIX system")
 
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of the test's own, for its processes too."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    # Where boards are looked for, too; sessions of the user's own may have theirs there.
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    return tmp_path
+    return use_own_runtime(tmp_path, monkeypatch)
 
 
 def make_root(*symbols: str) -> ob.SessionData:

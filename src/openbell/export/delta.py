@@ -12,14 +12,20 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from openbell.errors import ArgumentError
 from openbell.export.apply import EVENTS, head_of, scalars_of
 from openbell.export.files import replacing
-from openbell.export.json_dump import SCHEMA_VERSION, Exporter, Places, write_session_json
+from openbell.export.json_dump import (
+    SCHEMA_VERSION,
+    Exporter,
+    Places,
+    write_session_json,
+    write_tree,
+)
 from openbell.export.texts import gaps_tree, plain
 from openbell.intervals import interval
 
@@ -119,21 +125,12 @@ def write_export(
     if complete and name is None:
         write_session_json(root, path, intervals=intervals, bars=bars)
         return
-    exported = _reading(root, readers, name or "default", complete, intervals, bars)
-    with exported as (head, symbols), replacing(path) as file:
-        _write(file, head, symbols)
-
-
-def _write(file: BinaryIO, head: Tree, symbols: Iterator[tuple[str, Tree | None]]) -> None:
     import msgspec
 
     encode = msgspec.json.Encoder().encode
-    file.write(encode(head)[:-1] + b',"symbols":{')
-    separator = b"\n"
-    for symbol, tree in symbols:
-        file.write(separator + encode(symbol) + b":" + encode(tree))
-        separator = b",\n"
-    file.write(b"\n}}\n")
+    exported = _reading(root, readers, name or "default", complete, intervals, bars)
+    with exported as (head, symbols), replacing(path) as file:
+        write_tree(file, head, symbols, lambda file, tree: file.write(encode(tree)))
 
 
 @contextmanager

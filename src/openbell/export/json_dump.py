@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,13 @@ if TYPE_CHECKING:
     from openbell.session import SessionData
     from openbell.symbol import SymbolSessionData
 
-__all__ = ["SCHEMA_VERSION", "session_to_dict", "symbol_to_dict", "write_session_json"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "session_to_dict",
+    "symbol_to_dict",
+    "write_session_json",
+    "write_tree",
+]
 
 #: The version of the dump's layout, its first key.
 SCHEMA_VERSION: Final = 1
@@ -119,18 +125,28 @@ def write_session_json(
     """
     rows = DeferredRows(root.window)
     exporter = Exporter(root, intervals, bars, rows)
+    head = {"schema_version": SCHEMA_VERSION, "session": exporter.session}
     with replacing(path) as file:
-        file.write(b'{"schema_version":%d,"session":' % SCHEMA_VERSION)
-        rows.write(file, exporter.session)
-        file.write(b',"symbols":{')
-        separator = b"\n"
-        for rec in root:
-            file.write(separator)
-            rows.write(file, rec.symbol)
-            file.write(b":")
-            rows.write(file, exporter.symbol(rec))
-            separator = b",\n"
-        file.write(b"\n}}\n")
+        write_tree(file, head, ((rec.symbol, exporter.symbol(rec)) for rec in root), rows.write)
+
+
+def write_tree(
+    file: BinaryIO,
+    head: dict[str, Any],
+    symbols: Iterable[tuple[str, object]],
+    write: Callable[[BinaryIO, object], object],
+) -> None:
+    """Write a dump: its head, then symbol by symbol, each tree by a call of `write`."""
+    import msgspec
+
+    encode = msgspec.json.encode
+    file.write(encode(head)[:-1] + b',"symbols":{')
+    separator = b"\n"
+    for symbol, tree in symbols:
+        file.write(separator + encode(symbol) + b":")
+        write(file, tree)
+        separator = b",\n"
+    file.write(b"\n}}\n")
 
 
 @dataclass(slots=True)

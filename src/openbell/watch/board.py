@@ -9,7 +9,6 @@ import os
 import threading
 from contextlib import suppress
 from time import monotonic, thread_time
-from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -128,12 +127,7 @@ class Board:
     def __enter__(self) -> Board:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _create(self) -> None:

@@ -7,7 +7,6 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
-from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -170,12 +169,7 @@ class BoardReader:
     def __enter__(self) -> BoardReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
