@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from openbell.errors import SchemaError as SchemaError
     from openbell.errors import SessionStateError as SessionStateError
     from openbell.errors import SessionValidationError as SessionValidationError
+    from openbell.errors import SourceUnavailableError as SourceUnavailableError
     from openbell.errors import TimeError as TimeError
     from openbell.errors import UnknownSymbolError as UnknownSymbolError
     from openbell.events import QuoteData as QuoteData
@@ -76,6 +77,7 @@ _HOMES = {
         "SchemaError",
         "SessionStateError",
         "SessionValidationError",
+        "SourceUnavailableError",
         "TimeError",
         "UnknownSymbolError",
     ),

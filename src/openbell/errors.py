@@ -319,6 +319,10 @@ class DataSourceError(OpenbellError):
         super().__init__(f"source {source!r}: {reason}")
 
 
+class SourceUnavailableError(DataSourceError):
+    """A data source cannot answer at the moment; asking again later may help."""
+
+
 class DatasetError(DataSourceError):
     """A file of a dataset is corrupt, truncated, or does not hold what its place says.
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date as Date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -27,12 +28,14 @@ from openbell.intervals import Interval, interval
 from openbell.schema import HISTORICAL_KEYS
 
 __all__ = [
+    "AlpacaConfig",
     "DataConfig",
     "ExportConfig",
     "GapFillConfig",
     "HistoricalConfig",
     "HistoricalIndicatorConfig",
     "IndicatorConfig",
+    "LiveConfig",
     "SessionConfig",
     "SessionTable",
     "SyntheticConfig",
@@ -143,6 +146,18 @@ class SyntheticConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     fill_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
+class AlpacaConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[data.alpaca]``: which of Alpaca's feeds, and where it answers when not at its own place.
+
+    Keys are read from the environment: ``APCA_API_KEY_ID`` and ``APCA_API_SECRET_KEY``.
+    """
+
+    feed: Literal["iex", "sip"] = "iex"
+    adjustment: Literal["raw", "split", "dividend", "all"] = "raw"
+    url: Text | None = None
+    stream_url: Text | None = None
+
+
 class DataConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[data]``: sources in order of priority, and where the Parquet one reads.
 
@@ -153,6 +168,29 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sources: Annotated[tuple[Source, ...], Meta(min_length=1)] = ("parquet",)
     parquet: Text | None = None
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    alpaca: AlpacaConfig = field(default_factory=AlpacaConfig)
+
+
+class LiveConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[live]``: how a live session takes what comes; live only.
+
+    Attributes
+    ----------
+    grace_seconds : float
+        How long after its end a bar may come before the clock goes on without it.
+    linger_seconds : float
+        How long after the close corrections are still taken, before the day ends.
+    quotes, trades : bool
+        Whether these are streamed too.
+    queue_size : int
+        Bars that may wait to be taken in; what comes beyond is counted and asked for again.
+    """
+
+    grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    linger_seconds: Annotated[float, Meta(ge=0, le=3600)] = 60.0
+    quotes: bool = False
+    trades: bool = False
+    queue_size: Annotated[int, Meta(ge=16)] = 65_536
 
 
 class GapFillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -197,6 +235,7 @@ class SessionConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     historical_indicators: dict[str, HistoricalIndicatorConfig] = {}
     indicators: tuple[IndicatorConfig, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
+    live: LiveConfig | None = None
     gap_fill: GapFillConfig | None = None
     export: ExportConfig = field(default_factory=ExportConfig)
 
@@ -336,6 +375,10 @@ def _check_data(config: SessionConfig) -> None:
         )
     if data.parquet is not None and _SECRET_IN_URI.search(data.parquet):
         raise ConfigError("data.parquet", "a URI that holds credentials", NO_SECRETS)
+    for key, url in (("url", data.alpaca.url), ("stream_url", data.alpaca.stream_url)):
+        if url is not None and not _is_safe(url):
+            expected = "an https:// or wss:// address, or one of this machine: keys are sent there"
+            raise ConfigError(f"data.alpaca.{key}", url, expected)
     if config.session.mode == "live":
         if not set(data.sources) & set(_LIVE_SOURCES):
             raise ConfigError(
@@ -343,8 +386,17 @@ def _check_data(config: SessionConfig) -> None:
                 list(data.sources),
                 f"one that streams when mode is 'live': {listed(_LIVE_SOURCES)}",
             )
-    elif config.gap_fill is not None:
-        raise ConfigError("gap_fill", "a table", "none unless mode is 'live'")
+        return
+    for key in ("gap_fill", "live"):
+        if getattr(config, key) is not None:
+            raise ConfigError(key, "a table", "none unless mode is 'live'")
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("https", "wss") or (
+        parts.scheme in ("http", "ws") and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    )
 
 
 def _check_history(config: SessionConfig) -> None:
