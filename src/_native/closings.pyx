@@ -67,6 +67,12 @@ cdef class Closings:
         self.n_stirred = root.n_stirred
 
     @property
+    def next_end_ns(self):
+        """Where the next watched slot ends, nanoseconds UTC; None when there is none."""
+        cdef int64_t earliest = self.next_ns()
+        return None if earliest == INT64_MAX else earliest
+
+    @property
     def is_watching(self):
         """Whether there is anybody to tell."""
         return bool(self.closings)
@@ -101,6 +107,7 @@ cdef class Closings:
         for engine, is_fed in self.engines.items():
             self.watch_record(closing, engine, is_fed)
         closing.watched.sort(key=symbol_of)
+        self.by_engine = None
         self.closings.append(closing)
         self.closings.sort(key=interval_of)
         return closing
@@ -117,6 +124,7 @@ cdef class Closings:
         cdef Closing closing
         cdef Watched watched
         self.engines[engine] = is_fed
+        self.by_engine = None
         for closing in self.closings:
             closing.watched = [w for w in closing.watched if (<Watched>w).engine is not engine]
             self.watch_record(closing, engine, is_fed)
@@ -144,6 +152,7 @@ cdef class Closings:
                 if indicator.is_eager:
                     self.watch(indicator.interval)
         self.engines = {rec: rec in fed for rec in records}
+        self.by_engine = None
         self.loose = []
         for closing in self.closings:
             held = {watched.engine: watched for watched in closing.watched}
@@ -239,6 +248,38 @@ cdef class Closings:
             for closing, watched in self.loose:
                 self.collect(closing, watched, now_ns, closed)
             self.is_in_order &= len(closed) == n_closed
+        if not self.is_in_order:
+            closed.sort(key=place_of)
+        if corrected or closed:
+            self.dispatch(corrected + closed)
+        return 0
+
+    cpdef int tell_of(self, records) except -1:
+        """Tell of the bars of some records that are not told yet, also ahead of the clock.
+
+        For bars that come one by one: costs as much as these records have watched series.
+
+        Parameters
+        ----------
+        records : collection of SymbolSessionData
+            Those whose bars changed. What was not taken in yet is left out.
+        """
+        cdef Closing closing
+        cdef Watched watched
+        cdef list corrected = []
+        cdef list closed = []
+        if self.by_engine is None:
+            self.by_engine = {}
+            for closing in self.closings:
+                for watched in closing.watched:
+                    self.by_engine.setdefault(watched.engine, []).append((closing, watched))
+        self.is_in_order = True
+        for record in records:
+            for closing, watched in self.by_engine.get(record, ()):
+                watched.series.settled()
+                if watched.revision != watched.series.state.revision:
+                    self.collect_correction(closing, watched, corrected)
+                self.collect(closing, watched, INT64_MAX - 1, closed)
         if not self.is_in_order:
             closed.sort(key=place_of)
         if corrected or closed:

@@ -40,6 +40,7 @@ cdef class Closings:
     cdef public bint by_data
     cdef list closings
     cdef dict engines
+    cdef dict by_engine      # what is watched of each, made when first needed
     cdef list loose
     cdef int64_t n_stirred
     cdef bint is_in_order    # whether what was collected needs no sort
@@ -50,6 +51,7 @@ cdef class Closings:
     cdef int64_t next_ns(self) except? -1
     cdef bint is_due(self) noexcept
     cpdef int tell(self, int64_t now_ns, bint everything=*) except -1
+    cpdef int tell_of(self, records) except -1
     cdef int collect(self, Closing closing, Watched watched, int64_t now_ns, list into) except -1
     cdef bint shows(self, Series series, int64_t row)
     cdef int collect_correction(self, Closing closing, Watched watched, list into) except -1
