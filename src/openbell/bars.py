@@ -27,7 +27,8 @@ from openbell.gaps import (
     explained_quality,
     n_unexplained,
 )
-from openbell.schema import GAP_REASONS, BarArray
+from openbell.schema import GAP_REASONS, BarArray, Int64Array
+from openbell.side_columns import FloatColumn, SideColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,10 @@ class BarIntervalData(Series):
     ends at the newest closed bar.
     """
 
-    __slots__ = ("_stored_gaps",)
+    __slots__ = ("_side", "_stored_gaps")
 
     def __init__(self, *_: Any) -> None:
+        self._side: SideColumns | None = None
         self._stored_gaps: tuple[GapInfo, ...] | None = None
 
     @property
@@ -71,6 +73,65 @@ class BarIntervalData(Series):
         """The slots of this interval in the record's day, None before it has one."""
         grid: Grid | None = self.core.grid_of(self.interval)
         return grid
+
+    @property
+    def trade_count(self) -> FloatColumn | None:
+        """How many trades made each of ``data``, as the source says; see :meth:`extras_at`.
+
+        float64, a copy, NaN where it is not known; None where it is not known of any. O(bars).
+        """
+        return self._side_column("trade_count")
+
+    @property
+    def vwap(self) -> FloatColumn | None:
+        """Volume-weighted average price of each of ``data``, as the source says.
+
+        float64, a copy, NaN where it is not known; None where it is not known of any. O(bars).
+        """
+        return self._side_column("vwap")
+
+    def extras_at(self, ts_ns: Int64Array) -> dict[str, FloatColumn]:
+        """``trade_count`` and ``vwap`` of the bars with these labels, those that are known.
+
+        They were noted by ``record.note_extras``, of bars that arrived; nothing is folded. A bar
+        that is corrected without them keeps those of its slot.
+
+        Parameters
+        ----------
+        ts_ns : numpy.ndarray
+            int64 labels, any order.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            float64 of the same length, NaN where it is not known; what is not known of any of
+            them is absent.
+        """
+        return {} if self._side is None else self._side.at(ts_ns)
+
+    def side_columns(self) -> SideColumns:
+        """Where ``record.note_extras`` notes; made when there is none yet.
+
+        Raises
+        ------
+        SessionStateError
+            When the record has no running day.
+        """
+        self.core.require_attached("note_extras")
+        if self._side is None:
+            grid = self.grid
+            assert grid is not None
+            self._side = SideColumns(grid)
+        return self._side
+
+    def _side_column(self, name: str) -> FloatColumn | None:
+        if self._side is None:
+            return None
+        while True:
+            before = self.revision, self.n_evicted
+            labels = self.data["timestamp"].copy()
+            if (self.revision, self.n_evicted) == before:
+                return self._side.at(labels).get(name)
 
     @property
     def gaps(self) -> Sequence[GapInfo]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from math import nan
 from typing import Any, Literal
 
 from openbell._native.core import Core
@@ -23,7 +24,8 @@ from openbell.gaps import GapInfo
 from openbell.intervals import fold_sources
 from openbell.intervals import interval as parse_interval
 from openbell.provenance import check_provenance
-from openbell.schema import ADDED_BY, BarArray, to_datetime, to_ns
+from openbell.schema import ADDED_BY, BarArray, Int64Array, to_datetime, to_ns
+from openbell.side_columns import FloatColumn
 
 __all__ = ["AddedBy", "SessionMetrics", "SymbolSessionData"]
 
@@ -308,6 +310,50 @@ class SymbolSessionData(SymbolEngine):
         """End of the newest base bar, aware UTC; None while there is none."""
         at = self.last_update_ns
         return None if at is None else to_datetime(at)
+
+    # What sources know of bars beside prices and volume
+
+    def note_extras(
+        self, interval: str, ts_ns: int, trade_count: float = nan, vwap: float = nan
+    ) -> None:
+        """Note what the source says of one bar, which is appended apart. About 0.5 us.
+
+        Parameters
+        ----------
+        interval : str
+        ts_ns : int
+            The bar's label; one outside the session is passed over.
+        trade_count, vwap : float
+            NaN where they are not known. What was noted of the bar's slot before is forgotten.
+
+        Raises
+        ------
+        IntervalError
+            When there is no such series.
+        SessionStateError
+            When there is no running day.
+        """
+        held = self.bars.get(interval)
+        series = self._series(interval) if held is None else held
+        series.side_columns().put(ts_ns, trade_count, vwap)
+
+    def note_extras_block(
+        self,
+        interval: str,
+        ts_ns: Int64Array,
+        trade_count: FloatColumn | None = None,
+        vwap: FloatColumn | None = None,
+    ) -> None:
+        """Note the same of many bars, in any order; of one slot the last wins. O(values).
+
+        Raises
+        ------
+        SchemaError
+            When a column is of another length than the labels.
+        IntervalError, SessionStateError
+            As :meth:`note_extras`.
+        """
+        self._series(interval).side_columns().put_block(ts_ns, trade_count, vwap)
 
     # Quality and gaps
 

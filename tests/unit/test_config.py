@@ -246,11 +246,57 @@ MISTAKES = [
     ("data.synthetic", {"seed": -1}, "data.synthetic.seed", "at least 0"),
     ("data.synthetic", {"fill_rate": 0}, "data.synthetic.fill_rate", "above 0 and at most 1"),
     ("data.synthetic", {"fill_rate": 1.1}, "data.synthetic.fill_rate", "above 0 and at most 1"),
+    ("data.alpaca", {"adjustment": "some"}, "data.alpaca.adjustment", "'raw', 'split'"),
+    ("data.alpaca", {"url": "http://example.com"}, "data.alpaca.url", "https://"),
+    ("data.alpaca", {"stream_url": "ws://10.0.0.1/v2"}, "data.alpaca.stream_url", "this machine"),
+    ("data.alpaca", {"url": "file:///tmp"}, "data.alpaca.url", "https://"),
     ("gap_fill", {}, "gap_fill", "mode is 'live'"),
+    ("live", {}, "live", "mode is 'live'"),
     ("export.intervals", ["1m", "5m"], "export.intervals[1]", "session.streams"),
     ("export.csv_interval", "often", "export.csv_interval", "an interval"),
     ("export.bars", "yes", "export.bars", "true or false"),
 ]  # fmt: skip
+
+
+LIVE_MISTAKES = [
+    ("live", {"grace_seconds": -1}, "live.grace_seconds", "at least 0"),
+    ("live", {"grace_seconds": 61}, "live.grace_seconds", "at most 60"),
+    ("live", {"linger_seconds": "long"}, "live.linger_seconds", "a number"),
+    ("live", {"queue_size": 3}, "live.queue_size", "at least 16"),
+    ("live", {"quotes": 1}, "live.quotes", "true or false"),
+    ("live", {"grace": 1}, "live.grace", "grace_seconds"),
+    ("gap_fill", {"max_retries": -1}, "gap_fill.max_retries", "at least 0"),
+    ("gap_fill", {"retry_interval_seconds": 0}, "gap_fill.retry_interval_seconds", "above 0"),
+    ("session.speed", 2, "session.speed", "the market's own"),
+    ("data.sources", ["parquet"], "data.parquet", "a path or URI"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "key", "expected"), LIVE_MISTAKES)
+def test_mistake_of_a_live_config_names_the_key_and_what_is_expected(
+    path: str, value: object, key: str, expected: str
+) -> None:
+    error = refusal(changed(LIVE, path, value))
+    assert error.key == key
+    assert expected in error.expected
+
+
+def test_live_config_has_a_default_for_everything() -> None:
+    config = SessionConfig.from_dict(changed(changed(LIVE, "live", {}), "gap_fill", {}))
+    assert config.live is not None
+    assert config.gap_fill is not None
+    assert (config.live.grace_seconds, config.live.linger_seconds) == (2.0, 60.0)
+    assert (config.live.quotes, config.live.trades, config.live.queue_size) == (False, False, 65536)
+    assert (config.gap_fill.max_retries, config.gap_fill.retry_interval_seconds) == (5, 60.0)
+    assert (config.data.alpaca.feed, config.data.alpaca.adjustment) == ("iex", "raw")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://data.example.com", "http://127.0.0.1:8080", "ws://localhost:1", "wss://x.y/v2"]
+)
+def test_alpaca_url_may_be_encrypted_or_of_this_machine(url: str) -> None:
+    config = SessionConfig.from_dict(changed(LIVE, "data.alpaca", {"stream_url": url}))
+    assert config.data.alpaca.stream_url == url
 
 
 @pytest.mark.parametrize(("path", "value", "key", "expected"), MISTAKES)
@@ -400,7 +446,8 @@ WRONG_FILES = [
     ("", SMA + 'interval = "1m"\nparameters = { n = inf }', "indicators[0].parameters.n",
      "a finite number"),
     ("", (SMA + 'interval = "1m"\n') * 2, "indicators[1].name", "not given before"),
-    ("", "[data.alpaca]\nfeed = 3", "data.alpaca", "'synthetic'"),
+    ("", "[data.alpaca]\nfeed = 3", "data.alpaca.feed", "'iex', 'sip'"),
+    ("", "[live]\ngrace_seconds = 3", "live", "mode is 'live'"),
     ("", "[data.synthetic]\nfill_rate = 2", "data.synthetic.fill_rate", "at most 1"),
     ("", "[gap_fill]\nmax_retries = 3", "gap_fill", "mode is 'live'"),
     ("", '[export]\nintervals = ["1h"]', "export.intervals[0]", "session.streams"),

@@ -171,6 +171,35 @@ def test_quality_knows_when_the_feed_was_disconnected_and_whose() -> None:
     assert manager.missing("TWO") == []
 
 
+def test_quality_of_a_disconnect_that_history_answered_for_is_no_outage_of_quiet_symbols() -> None:
+    down, up = OPEN + 2000 * SECOND, OPEN + 2030 * SECOND
+    presences = {"FULL": presence(1, 1.0), "RARE": presence(2, 0.02)}
+    for present in presences.values():
+        present[2000:2030] = False
+    root, manager = root_of(presences, OPEN + 6000 * SECOND)
+    manager.note_disconnect(down, up)
+
+    def hole(symbol: str) -> ob.GapInfo:
+        return next(g for g in root[symbol].bars["1s"].gaps if g.start_ns <= down < g.end_ns)
+
+    assert [hole(s).reason for s in ("FULL", "RARE")] == ["outage", "outage"]
+    # Of a part of it only: nothing is known of the rest.
+    manager.note_answer(["FULL", "RARE"], down, up - SECOND)
+    assert [hole(s).reason for s in ("FULL", "RARE")] == ["outage", "outage"]
+    manager.note_answer(["FULL", "RARE"], down, up)
+    assert [hole(s).reason for s in ("FULL", "RARE")] == ["outage", "no_trade"]
+    assert hole("FULL").evidence.disconnected
+    # A symbol that history did not answer for stays as it is.
+    manager.note_disconnect(OPEN + 3000 * SECOND, OPEN + 3100 * SECOND)
+    manager.note_answer(["FULL"], OPEN + 3000 * SECOND, OPEN + 3100 * SECOND)
+    touched = [
+        g for g in root["RARE"].bars["1s"].gaps
+        if g.start_ns < OPEN + 3100 * SECOND and g.end_ns > OPEN + 3000 * SECOND
+    ]  # fmt: skip
+    assert touched
+    assert {g.reason for g in touched} == {"outage"}
+
+
 def test_quality_refuses_a_disconnect_that_ends_before_it_begins() -> None:
     _, manager = root_of({})
     with pytest.raises(ob.ArgumentError, match="end"):

@@ -107,9 +107,14 @@ def test_from_config_builds_the_named_sources(files: ParquetSource) -> None:
     assert bars.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("name", ["alpaca", "schwab"])
-def test_from_config_refuses_a_source_of_a_later_version(name: str) -> None:
-    with pytest.raises(DataSourceError, match=r"not available in this version") as caught:
+@pytest.mark.parametrize(
+    ("name", "variable"), [("alpaca", "APCA_API_KEY_ID"), ("schwab", "SCHWAB_API_KEY")]
+)
+def test_from_config_names_the_variables_that_a_broker_needs(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(DataSourceError, match=variable) as caught:
         DataManager.from_config(config(f'[data]\nsources = ["{name}"]'))
     assert caught.value.source == name
 

@@ -15,6 +15,7 @@ from openbell.export.frames import pick_series, series_tables
 from openbell.export.texts import integral
 from openbell.intervals import interval as parse_interval
 from openbell.schema import BarArray, Int64Array
+from openbell.side_columns import FloatColumn
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -152,10 +153,10 @@ def write_dataset(
 ) -> list[Path]:
     """Write what a session holds as a dataset, which a session can be replayed from again.
 
-    The day's bars that arrived, bars of past days, quotes and trades, as the Parquet source reads
-    them. Derived bars follow from these, and are written only when they are asked for. A dataset
-    that is there already is added to: what it has of the same symbol and label is replaced, all
-    else kept.
+    The day's bars that arrived, with their ``trade_count`` and ``vwap`` where these are known,
+    bars of past days, quotes and trades, as the Parquet source reads them. Derived bars follow
+    from these, and are written only when they are asked for. A dataset that is there already is
+    added to: what it has of the same symbol and label is replaced, all else kept.
 
     Parameters
     ----------
@@ -203,15 +204,15 @@ def write_dataset(
         Path(folder), calendar=window.calendar, timezone=window.timezone, adjustment=adjustment
     )
     return [
-        writer.write(day, rows, interval=name).path
-        for day, rows, name in _holdings(root, window.date, ordered, intervals is not None)
+        writer.write(day, rows, interval=name, extras=extras).path
+        for day, rows, name, extras in _holdings(root, window.date, ordered, intervals is not None)
         if any(map(len, rows.values()))
     ]
 
 
 def _holdings(
     root: SessionData, today: Date, names: Iterable[str], with_derived: bool
-) -> Iterator[tuple[Date, dict[str, BarArray], str | None]]:
+) -> Iterator[tuple[Date, dict[str, BarArray], str | None, dict[str, dict[str, FloatColumn]]]]:
     records, skips = list(root), root.on_incomplete == "skip"
     for name in names:
         past: dict[Date, dict[str, BarArray]] = {}
@@ -219,7 +220,7 @@ def _holdings(
             for day, bars in rec.historical_bars.get(name, {}).items():
                 past.setdefault(day, {})[rec.symbol] = bars
         for day in sorted(past):
-            yield day, past[day], name
+            yield day, past[day], name, {}
         # A dataset that has an interval of this day alone would lose the past days to whoever
         # derives from the longest interval there is.
         series = [
@@ -230,6 +231,8 @@ def _holdings(
         ]
         # Of a derived series nobody asked for it is the bars written directly that count.
         only_whole = skips and with_derived
-        yield today, {s.symbol: s.complete_only() if only_whole else s.copy() for s in series}, name
-    yield today, {rec.symbol: rec.quotes.data.copy() for rec in records}, None
-    yield today, {rec.symbol: rec.ticks.data.copy() for rec in records}, None
+        rows = {s.symbol: s.complete_only() if only_whole else s.copy() for s in series}
+        extras = {s.symbol: s.extras_at(rows[s.symbol]["timestamp"]) for s in series}
+        yield today, rows, name, extras
+    yield today, {rec.symbol: rec.quotes.data.copy() for rec in records}, None, {}
+    yield today, {rec.symbol: rec.ticks.data.copy() for rec in records}, None, {}

@@ -4,79 +4,68 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from datetime import date as Date
 from datetime import datetime
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from openbell._native.replay import ReplayCursor
 from openbell._native.values import BarData
-from openbell.clock.manager import TimeManager
-from openbell.config import IndicatorConfig, SessionConfig, SessionTable
+from openbell.config import IndicatorConfig, SessionConfig
 from openbell.errors import (
     ArgumentError,
     CalendarError,
     ConfigError,
     IndicatorError,
-    RecordDetached,
     SessionStateError,
 )
-from openbell.lifecycle.day import SliceCallback, TradingDay
-from openbell.lifecycle.loading import ProgressCallback, SymbolLoader
+from openbell.lifecycle.day import ReplayedDay, SliceCallback, TradingDay
+from openbell.lifecycle.day_loading import DayLoading
+from openbell.lifecycle.live_side import LiveSide
+from openbell.lifecycle.loading import SymbolLoader
 from openbell.lifecycle.named_checks import NamedChecks
-from openbell.lifecycle.past_days import described
 from openbell.lifecycle.provisioning import Provisioning
+from openbell.lifecycle.session_time import SessionTime
 from openbell.lifecycle.validation import (
     SymbolValidationResult,
     SymbolValidator,
     leave_out,
-    require_any,
 )
 from openbell.processing import (
     CloseCallback,
     DataProcessor,
     DataQualityManager,
-    require_callable,
+    GapRetries,
 )
 from openbell.processing.indicators import check_indicator
-from openbell.schema import to_datetime
 from openbell.session import SessionData
 from openbell.sources import DataManager
-from openbell.symbol import AddedBy, SymbolSessionData
+from openbell.symbol import AddedBy
 
 __all__ = ["SessionCoordinator", "open_session"]
 
+if TYPE_CHECKING:
+    from openbell.clock.live import LiveClock
+    from openbell.clock.window import SessionWindow
+    from openbell.lifecycle.live_run import LiveRun
+
 _log = logging.getLogger("openbell.lifecycle")
 
-Phase = Literal["idle", "validating", "loading", "running", "paused", "ended", "stopped", "closed"]
-LoadCallback = Callable[[SymbolSessionData], Any]
+Phase = Literal[
+    "idle", "validating", "loading", "waiting", "running", "paused", "ended", "stopped", "closed"
+]  # fmt: skip
 
 # A paused session looks this often whether it was interrupted.
 _PAUSE_S = 0.2
-
-
-class _SessionTime(TimeManager):
-    """Tells the time of a root while that has a day."""
-
-    def __init__(self, root: SessionData, session: SessionTable) -> None:
-        super().__init__(session.exchange, hours=session.hours, anchor=session.anchor)
-        self._root = root
-
-    @property
-    def now_ns(self) -> int:
-        return self._root.now_ns if self._root.window is not None else super().now_ns
-
-    def stand_at(self, day: Date) -> None:
-        """Move to the open of a day, a replayed one too."""
-        self._now_ns = self.session_window(day).open_ns
 
 
 def open_session(
     config: SessionConfig | str | PathLike[str] | Mapping[str, Any],
     *,
     data: DataManager | None = None,
+    clock: LiveClock | None = None,
+    record: str | PathLike[str] | None = None,
+    resume: bool = False,
 ) -> SessionCoordinator:
     """Open the session that a configuration describes; nothing is loaded yet.
 
@@ -84,12 +73,22 @@ def open_session(
     ----------
     config : SessionConfig, path of a TOML or JSON file, or mapping of the same shape
     data : DataManager, optional
-        Where the bars come from, instead of what ``[data]`` names.
+        Where the bars come from, instead of what ``[data]`` names; a live session's is a
+        ``LiveDataManager``.
+    clock : LiveClock, optional
+        Live only: the time it runs by, such as an ``AcceleratedClock`` for a rehearsal; the
+        wall clock when None, or that of `data`.
+    record : path-like, optional
+        Live only: the folder of a dataset that takes what is received, to replay the day from.
+    resume : bool
+        Live only: go on with what `record` holds of the day, after a crash.
 
     Raises
     ------
     ConfigError, CalendarError, DataSourceError
         When the configuration cannot be honoured.
+    ArgumentError
+        When what is live only is given to a backtest.
     """
     if isinstance(config, Mapping):
         config = SessionConfig.from_dict(config)
@@ -97,20 +96,21 @@ def open_session(
         config = SessionConfig.load(config)
     elif not isinstance(config, SessionConfig):
         raise ArgumentError("config", config, "a SessionConfig, a path, or a mapping")
-    return SessionCoordinator(config, data=data)
+    return SessionCoordinator(config, data=data, clock=clock, record=record, resume=resume)
 
 
-class SessionCoordinator(NamedChecks):
+class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
     """Runs the configured days through one root, in order of time.
 
     Each day goes through the same phases: every symbol is validated, what passed is loaded,
-    the day is replayed, and all of it is cleared before the next one begins.
+    the day is replayed, and all of it is cleared before the next one begins. A live session
+    has one day, the running or the next one, and takes its bars from streams.
 
     Parameters
     ----------
     config : SessionConfig
-    data : DataManager, optional
-        Where the bars come from, instead of what ``[data]`` names.
+    data, clock, record, resume
+        As for :func:`open_session`.
 
     Attributes
     ----------
@@ -126,14 +126,23 @@ class SessionCoordinator(NamedChecks):
     results : dict of str to SymbolValidationResult
         Step 0 of the newest day, by symbol; those asked for while it ran too.
     phase : str
-        ``idle`` before the first day; ``validating``, ``loading``, ``running`` or ``paused``
-        during one; ``ended`` when its close was reached; ``stopped``; ``closed``.
+        ``idle`` before the first day; ``validating``, ``loading``, ``waiting`` (live, for the
+        open), ``running`` or ``paused`` during one; ``ended`` when its close was reached;
+        ``stopped``; ``closed``.
+    live : LiveRun or None
+        The live side of the session; None in a backtest.
     """
 
-    def __init__(self, config: SessionConfig, *, data: DataManager | None = None) -> None:
+    def __init__(
+        self,
+        config: SessionConfig,
+        *,
+        data: DataManager | None = None,
+        clock: LiveClock | None = None,
+        record: str | PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> None:
         session = config.session
-        if session.mode == "live":
-            raise ConfigError("session.mode", "live", "'backtest'; live sessions are not available")
         for n, indicator in enumerate(config.indicators):
             try:
                 check_indicator(indicator)
@@ -149,13 +158,21 @@ class SessionCoordinator(NamedChecks):
         self.root = SessionData()
         self.root.on_incomplete = session.on_incomplete
         try:
-            self.time_manager: TimeManager = _SessionTime(self.root, session)
+            self.time_manager = SessionTime(self.root, session)
         except CalendarError as error:
             expected = f"a calendar that is known ({error.reason})"
             raise ConfigError("session.exchange", session.exchange, expected) from None
-        if data is None:
+        self.live: LiveRun | None = None
+        if session.mode == "live":
+            from openbell.lifecycle.live_run import LiveRun
+
+            self.live = LiveRun(config, self.time_manager, data, clock, record, resume)
+            data = self.live.data
+        elif clock is not None or record is not None or resume:
+            raise ArgumentError("clock, record, resume", "given", "none unless mode is 'live'")
+        elif data is None:
             data = DataManager.from_config(config, self.time_manager)
-        elif data.time_manager.calendar != self.time_manager.calendar:
+        if data.time_manager.calendar != self.time_manager.calendar:
             raise ConfigError(
                 "session.exchange",
                 session.exchange,
@@ -163,7 +180,8 @@ class SessionCoordinator(NamedChecks):
             )
         self.data_manager = data
         self.processor = DataProcessor(self.root, strict=session.strict)
-        self.quality = DataQualityManager(self.root)
+        retries = GapRetries() if self.live is None else self.live.retries
+        self.quality = DataQualityManager(self.root, retries=retries)
         self.results: dict[str, SymbolValidationResult] = {}
         self._phase: Phase = "idle"
         self._is_closed = False
@@ -174,13 +192,12 @@ class SessionCoordinator(NamedChecks):
             self.root, data, self._validator, self._loader, self._tell_loaded
         )
         self._provisioning.results = self.results
-        self._on_loaded: list[LoadCallback] = []
-        self._on_progress: list[ProgressCallback] = []
+        self._on_loaded = []
+        self._on_progress = []
         self._may_run = threading.Event()
         self._may_run.set()
         self._is_stopping = False
         self._day: TradingDay | None = None
-        self._cursor: ReplayCursor | None = None
         #: Whether a slice is under way: its callbacks cannot begin another day.
         self.is_stepping = False
         self._is_running = False
@@ -217,19 +234,6 @@ class SessionCoordinator(NamedChecks):
             When the interval is unknown.
         """
         self.processor.on_close(interval, callback, corrections=corrections)
-
-    def on_loaded(self, callback: LoadCallback) -> None:
-        """Call ``callback(record)`` for each record when it is loaded, before the day and in it."""
-        require_callable(callback)
-        self._on_loaded.append(callback)
-
-    def on_progress(self, callback: ProgressCallback) -> None:
-        """Call ``callback(what, done, total)`` while a day is loaded.
-
-        First of ``history``, counted in symbol days, then of ``bars``, counted in symbols.
-        """
-        require_callable(callback)
-        self._on_progress.append(callback)
 
     # Symbols
 
@@ -342,7 +346,7 @@ class SessionCoordinator(NamedChecks):
     # Days
 
     def trading_days(self) -> list[Date]:
-        """The days configured, in order.
+        """The days configured, in order; of a live session the running or the next one.
 
         Raises
         ------
@@ -350,6 +354,8 @@ class SessionCoordinator(NamedChecks):
             When there is none between the dates.
         """
         session = self.config.session
+        if self.live is not None:
+            return [self.live.next_day()]
         assert session.start_date is not None
         assert session.end_date is not None
         days = self.time_manager.trading_days(session.start_date, session.end_date)
@@ -413,7 +419,7 @@ class SessionCoordinator(NamedChecks):
             for day in self.days():
                 day.run(on_slice)
         except BaseException:
-            if self._day is not None and self.phase in ("running", "paused"):
+            if self._day is not None and self.phase in ("waiting", "running", "paused"):
                 self._end_day("stopped", at_close=False)
             raise
         finally:
@@ -443,6 +449,8 @@ class SessionCoordinator(NamedChecks):
         """Forget the day's data. The session runs no more."""
         self._is_closed = True
         self._teardown_and_cleanup()
+        if self.live is not None:
+            self.live.close()
         self._may_run.set()
 
     def __enter__(self) -> SessionCoordinator:
@@ -466,12 +474,15 @@ class SessionCoordinator(NamedChecks):
         if not self.is_current(day) or self.root.window is not day.window:
             return False
         if self._provisioning.has_requests:
-            assert self._cursor is not None
-            self._provisioning.serve(self._cursor, day.window)
+            day.serve(self._provisioning)
+        if self._phase == "waiting" and self.time_manager.now_ns >= day.window.open_ns:
+            self._phase = "running"
         self.processor.sync()
         return True
 
     def _end_day(self, phase: Phase, *, at_close: bool) -> None:
+        if self.live is not None:
+            self.live.stop()
         self.root.end(at_close=at_close)
         self._provisioning.clear()
         self._phase = phase
@@ -496,96 +507,62 @@ class SessionCoordinator(NamedChecks):
         window = self.time_manager.session_window(date)
         self.root.begin(window)
         try:
-            cursor = ReplayCursor(self.root.core, self.root.on_incomplete == "skip")
+            day = self._make_day(window)
             self._load_session_data()
         except BaseException:
+            if self.live is not None:
+                self.live.stop()
             self.root.clear()
             self._phase = "idle"
             if self._is_closed:
                 return None
             raise
         for rec in self.root:
-            cursor.add(rec)
-        self.processor.begin(cursor)
+            day.cursor.add(rec)
+        self.processor.begin(day.cursor)
         self.processor.sync()
-        self._phase = "running"
-        self._cursor = cursor
-        self._day = TradingDay(self, window, cursor)
-        return self._day
+        self._phase = "running" if self.live is None else "waiting"
+        self.quality.note_outages(self.data_manager.outages(date))
+        self._day = day
+        return day
+
+    def _make_day(self, window: SessionWindow) -> TradingDay:
+        if self.live is None:
+            return ReplayedDay(self, window)
+        day = self.live.begin(self, self._refuse)
+        self._loader.feed = day.feed
+        return day
+
+    def _refuse(self, symbol: str, reason: str) -> None:
+        # What a stream will not send is no part of the session; the others are.
+        result = self.results.get(symbol)
+        if result is not None:
+            leave_out(result, self._some_day(), reason)
+        self._provisioning.remove_symbol(symbol)
 
     def _teardown_and_cleanup(self) -> None:
         """Forget the day: records, queues, what waits; the clock goes to the next day's open."""
         day = self.root.current_session_date
+        if self.live is not None:
+            self.live.stop()
         self._provisioning.clear()
         self.results = self._provisioning.results = {}
         self.root.clear()
         # Whoever still holds the day does not hold its bars.
         self.processor.sync()
         self.processor.end()
-        self._day = self._cursor = None
-        if day is not None:
-            assert isinstance(self.time_manager, _SessionTime)
+        self._day = None
+        if day is not None and self.live is None:
             self.time_manager.stand_at(self.time_manager.next_trading_day(day))
 
     def _load_session_data(self) -> None:
         """Validate the configured symbols, and load those that passed."""
         self._phase = "validating"
+        if self.live is not None:
+            self.live.data.prime(self.config.session.symbols)
         symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
         self._phase = "loading"
         self._load_symbols_full(symbols)
-
-    def _load_symbols_full(self, symbols: list[str]) -> None:
-        """Step 3 of symbols that passed Step 0: register, load, mark as loaded."""
-        results = [self.results[symbol] for symbol in symbols]
-        for result in results:
-            self._register_single_symbol(result.symbol)
-        window = self.root.window
-        assert window is not None
-        fetched_all = self._loader.fetch(results, window, self._tell_progress)
-        for done, (symbol, fetched) in enumerate(fetched_all, 1):
-            rec = self.root.get_symbol_data(symbol)
-            if isinstance(fetched, Exception):
-                self.root.remove_symbol(symbol)
-                reason = f"its data cannot be read: {described(fetched)}"
-                leave_out(self.results[symbol], window.date, reason)
-            elif rec is not None:
-                # It may be removed by another thread at any moment.
-                with suppress(RecordDetached):
-                    with self.root.lock:
-                        self._loader.put(rec, fetched)
-                        rec.is_loaded = True
-                    self._tell_loaded(rec)
-            self._tell_progress("bars", done, len(results))
-        require_any(self.results)
-
-    def _register_single_symbol(
-        self,
-        symbol: str,
-        meets_session_config_requirements: bool = True,
-        added_by: AddedBy = "config",
-        auto_provisioned: bool = False,
-    ) -> SymbolSessionData:
-        result = self.results[symbol]
-        assert result.base_interval is not None
-        return self.root.register_symbol_data(
-            self._loader.make_record(
-                symbol,
-                result.base_interval,
-                result.derived_intervals,
-                added_by,
-                meets_session_config_requirements=meets_session_config_requirements,
-                auto_provisioned=auto_provisioned,
-                added_at=None if added_by == "config" else to_datetime(self.root.now_ns),
-            )
-        )
-
-    def _tell_loaded(self, rec: SymbolSessionData) -> None:
-        for callback in self._on_loaded:
-            callback(rec)
-
-    def _tell_progress(self, what: str, done: int, total: int) -> None:
-        for callback in self._on_progress:
-            callback(what, done, total)
 
     def _some_day(self) -> Date:
         return self.root.current_session_date or self.trading_days()[0]

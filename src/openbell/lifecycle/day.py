@@ -1,4 +1,4 @@
-"""One day of a session, loaded and ready to be replayed."""
+"""One day of a session: loaded, and stepped through."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from openbell._native.replay import ReplayCursor
 from openbell.errors import SessionStateError
+from openbell.processing.processor import Cursor
 from openbell.schema import NS_PER_SECOND
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
     from openbell.clock.window import SessionWindow
     from openbell.lifecycle.coordinator import SessionCoordinator
+    from openbell.lifecycle.provisioning import Provisioning
 
-__all__ = ["Records", "SliceCallback", "TradingDay"]
+__all__ = ["DayCursor", "Records", "ReplayedDay", "SliceCallback", "TradingDay"]
 
 
 class Records(Protocol):
@@ -27,6 +29,13 @@ class Records(Protocol):
     def __iter__(self) -> Iterator[SymbolSessionData]: ...
 
 
+class DayCursor(Cursor, Protocol):
+    """What feeds the records of a day, and takes in those that join."""
+
+    def add(self, record: SymbolSessionData, /) -> None:
+        """Feed a record too."""
+
+
 SliceCallback = Callable[[int, Records], Any]
 
 # A paced replay sleeps this long at most, so that it can be interrupted.
@@ -34,7 +43,7 @@ _LONGEST_SLEEP_S = 0.2
 
 
 class TradingDay:
-    """One day of a session, loaded and ready to be replayed.
+    """One day of a session, loaded: ready to be replayed, or fed by streams.
 
     It is over when the next one begins, or when the session is stopped or closed.
 
@@ -42,15 +51,16 @@ class TradingDay:
     ----------
     window : SessionWindow
     date : datetime.date
+    cursor : DayCursor
+        What feeds the records.
     """
 
     def __init__(
-        self, session: SessionCoordinator, window: SessionWindow, cursor: ReplayCursor
+        self, session: SessionCoordinator, window: SessionWindow, cursor: DayCursor
     ) -> None:
         self._session = session
-        self._cursor = cursor
-        self._speed = session.config.session.speed
         self.window = window
+        self.cursor = cursor
 
     @property
     def date(self) -> Date:
@@ -60,7 +70,7 @@ class TradingDay:
     @property
     def n_bars(self) -> int:
         """Base bars made visible so far."""
-        return self._cursor.n_bars
+        raise NotImplementedError
 
     def slices(self) -> Iterator[tuple[int, Records]]:
         """Step through the day in order of time. Asked for again, it goes on from there.
@@ -79,6 +89,65 @@ class TradingDay:
         SessionStateError
             When the day is over. One that ends while it is stepped through has no more slices.
         """
+        raise NotImplementedError
+
+    def run(self, on_slice: SliceCallback | None = None) -> None:
+        """Go on to the close, calling ``on_slice(ts_ns, records)`` after each slice.
+
+        Raises
+        ------
+        SessionStateError
+            When the day is over.
+        """
+        self._require_current("run")
+        if on_slice is None and self._run_untold():
+            return
+        for ts_ns, records in self.slices():
+            if on_slice is not None:
+                self._session.is_stepping = True
+                try:
+                    on_slice(ts_ns, records)
+                finally:
+                    self._session.is_stepping = False
+
+    def serve(self, provisioning: Provisioning) -> None:
+        """Load what waits, between two slices."""
+        raise NotImplementedError
+
+    def _run_untold(self) -> bool:
+        # Whether the day could be brought to its end without stepping through it.
+        return False
+
+    def _require_current(self, call: str) -> None:
+        root = self._session.root
+        is_over = root.window is not self.window or not root.session_active
+        if is_over or not self._session.is_current(self):
+            raise SessionStateError(
+                f"{self.date}: {call}",
+                "past this day",
+                "go through each day of session.days() before asking for the next",
+            )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.window!r}>"
+
+
+class ReplayedDay(TradingDay):
+    """A day whose bars are there already, replayed as fast as configured."""
+
+    def __init__(self, session: SessionCoordinator, window: SessionWindow) -> None:
+        root = session.root
+        self._cursor = ReplayCursor(root.core, root.on_incomplete == "skip")
+        super().__init__(session, window, self._cursor)
+        self._speed = session.config.session.speed
+
+    @property
+    def n_bars(self) -> int:
+        """Base bars made visible so far."""
+        return self._cursor.n_bars
+
+    def slices(self) -> Iterator[tuple[int, Records]]:
+        """Step through the day; see :meth:`TradingDay.slices`."""
         session, cursor = self._session, self._cursor
         self._require_current("slices")
         arrived = session.root.data_arrival_event.set
@@ -97,55 +166,28 @@ class TradingDay:
                 arrived()
                 yield cursor.ts_ns, cursor.records
 
-    def run(self, on_slice: SliceCallback | None = None) -> None:
-        """Replay to the close, calling ``on_slice(ts_ns, records)`` after each slice.
-
-        Raises
-        ------
-        SessionStateError
-            When the day is over.
-        """
-        self._require_current("run")
-        if on_slice is None and not self._speed and not self._run_untold():
-            return
-        for ts_ns, records in self.slices():
-            if on_slice is not None:
-                self._session.is_stepping = True
-                try:
-                    on_slice(ts_ns, records)
-                finally:
-                    self._session.is_stepping = False
+    def serve(self, provisioning: Provisioning) -> None:
+        """Load what waits; the replay goes on afterwards."""
+        provisioning.serve(self._cursor, self.window)
 
     def _run_untold(self) -> bool:
         # With nobody to tell, symbol by symbol in stretches of time; the result is the same.
-        # True when there is somebody to tell of what is left of the day.
         session, cursor = self._session, self._cursor
+        if self._speed:
+            return False
         while not cursor.closings.is_watching:
             if not session.take_turn(self):
-                return False
+                return True
             if not cursor.run_block():
                 session.root.data_arrival_event.set()
-                return False
-        return True
-
-    def _require_current(self, call: str) -> None:
-        root = self._session.root
-        is_over = root.window is not self.window or not root.session_active
-        if is_over or not self._session.is_current(self):
-            raise SessionStateError(
-                f"{self.date}: {call}",
-                "past this day",
-                "replay each day of session.days() before asking for the next",
-            )
-
-    def __repr__(self) -> str:
-        return f"<TradingDay {self.window!r}>"
+                return True
+        return False
 
 
 class _Pace:
     """Holds a slice back until its time has come."""
 
-    def __init__(self, day: TradingDay) -> None:
+    def __init__(self, day: ReplayedDay) -> None:
         self._day = day
         self._began = 0.0
         self._n_pauses = -1

@@ -30,6 +30,7 @@ from openbell.symbol import AddedBy, SymbolSessionData
 if TYPE_CHECKING:
     from openbell.clock.window import SessionWindow
     from openbell.config import IndicatorConfig, SessionConfig
+    from openbell.live.feed import LiveFeed
     from openbell.processing import DataProcessor
     from openbell.session import SessionData
     from openbell.sources import DataManager
@@ -38,6 +39,7 @@ __all__ = ["Fetched", "SymbolLoader"]
 
 _log = logging.getLogger("openbell.lifecycle")
 
+Extras = dict[str, npt.NDArray[np.float64]]
 ProgressCallback = Callable[[str, int, int], object]
 
 
@@ -53,6 +55,8 @@ class Fetched:
     bars : numpy.ndarray
         The day's base bars, dtype ``BAR_DTYPE``.
     history : History
+    extras : dict of str to numpy.ndarray
+        ``trade_count`` and ``vwap`` of the bars, as far as they are known.
     quotes : numpy.ndarray or Exception
         The day's quotes, dtype ``QUOTE_DTYPE``, empty where the source has none; or why they
         cannot be read.
@@ -63,6 +67,7 @@ class Fetched:
     derived_intervals: Sequence[str]
     bars: BarArray
     history: History
+    extras: Extras = field(default_factory=dict)
     quotes: npt.NDArray[np.void] | Exception = field(
         default_factory=lambda: np.empty(0, QUOTE_DTYPE)
     )
@@ -91,6 +96,19 @@ class SymbolLoader:
         self._config = config
         self._data = data
         self._processor = processor
+        #: What feeds the records of a live day; None in a replay.
+        self.feed: LiveFeed | None = None
+
+    def subscribe(self, results: Iterable[SymbolValidationResult]) -> None:
+        """Have symbols streamed, if the session is live: before they are loaded."""
+        if self.feed is not None:
+            bases = {result.symbol: str(result.base_interval) for result in results}
+            self.feed.subscribe(bases)
+
+    def unsubscribe(self, symbol: str) -> None:
+        """Have a symbol streamed no more, if the session is live."""
+        if self.feed is not None:
+            self.feed.unsubscribe(symbol)
 
     def fetch(
         self,
@@ -124,7 +142,7 @@ class SymbolLoader:
             by_base[result.base_interval][result.symbol] = result
         for base, members in by_base.items():
             check_adjustments(histories, list(members), base, window, self._data)
-            for symbol, bars in self.fetch_bars(list(members), base, window):
+            for symbol, bars, extras in self._fetch_day(list(members), base, window):
                 history = histories[symbol]
                 if isinstance(history, Exception):
                     yield symbol, history
@@ -132,13 +150,13 @@ class SymbolLoader:
                 if isinstance(bars, Exception):
                     yield symbol, bars
                     continue
-                if not len(bars):
+                if not len(bars) and self.feed is None:
                     name = members[symbol].data_source or ""
                     reason = f"no {base} bars of {symbol} within the session's hours"
                     yield symbol, DataSourceError(name, reason)
                     continue
                 derived = members[symbol].derived_intervals
-                fetched = Fetched(symbol, base, derived, bars, history)
+                fetched = Fetched(symbol, base, derived, bars, history, extras)
                 try:
                     quotes = self._data.load_quotes(symbol, window)
                     fetched.quotes = as_events(quotes, QUOTE_DTYPE, "quotes")
@@ -146,6 +164,18 @@ class SymbolLoader:
                     # They are not what the config asks for; the record tells of it.
                     fetched.quotes = error
                 yield symbol, fetched
+
+    def _fetch_day(
+        self, symbols: Sequence[str], base: str, window: SessionWindow
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
+        if self.feed is not None:
+            yield from self.feed.load_day(symbols, base)
+            return
+        for symbol, bars in self.fetch_bars(symbols, base, window):
+            if isinstance(bars, Exception):
+                yield symbol, bars, {}
+            else:
+                yield symbol, bars, self._data.load_extras(symbol, base, window)
 
     def fetch_bars(
         self, symbols: Sequence[str], base: str, window: SessionWindow
@@ -178,7 +208,7 @@ class SymbolLoader:
         """
         self.rebase(rec, fetched.base_interval, fetched.derived_intervals)
         fetched.history.apply(rec)
-        self.put_bars(rec, fetched.bars)
+        self.put_bars(rec, fetched.bars, fetched.extras)
         if isinstance(fetched.quotes, Exception):
             rec.note_error("quotes", fetched.quotes)
         elif len(fetched.quotes):
@@ -204,8 +234,16 @@ class SymbolLoader:
                 rec.symbol, base, ", ".join(sorted(left, key=parse_interval)),
             )  # fmt: skip
 
-    def put_bars(self, rec: SymbolSessionData, bars: BarArray) -> None:
-        """Put the day's base bars on a record."""
+    def put_bars(
+        self, rec: SymbolSessionData, bars: BarArray, extras: Extras | None = None
+    ) -> None:
+        """Put the day's base bars on a record, and what is known beside them."""
+        if self.feed is not None:
+            self.feed.put_history(rec, bars, extras)
+            self._root.set_stream_active(rec.symbol, "bars")
+            return
+        if extras:
+            rec.note_extras_block(rec.base_interval, bars["timestamp"], **extras)
         if rec.last_update_ns is None:
             n_taken = rec.preload(bars, adopt=True)
         else:

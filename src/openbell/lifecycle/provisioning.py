@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from openbell._native.replay import ReplayCursor
     from openbell.clock.window import SessionWindow
+    from openbell.lifecycle.day import DayCursor
     from openbell.session import SessionData
     from openbell.sources import DataManager
 
@@ -46,11 +47,12 @@ __all__ = ["Provisioning"]
 
 _log = logging.getLogger("openbell.lifecycle")
 
+
 _REQUESTERS = ("strategy", "scanner")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
+@dataclass(slots=True, eq=False)
+class Request:
     """What waits to be loaded: a symbol in full, or one indicator of it."""
 
     symbol: str
@@ -58,6 +60,12 @@ class _Request:
     added_by: AddedBy
     result: SymbolValidationResult | None = None
     indicator: IndicatorConfig | None = None
+    is_started: bool = False
+
+    @property
+    def base_interval(self) -> str | None:
+        """What is to be streamed of the symbol; None when an indicator waits."""
+        return None if self.result is None else self.result.base_interval
 
 
 class Provisioning:
@@ -93,7 +101,7 @@ class Provisioning:
         self.results: dict[str, SymbolValidationResult] = {}
         self._on_loaded = on_loaded
         self._is_strict = validator.config.session.strict
-        self._requests: list[_Request] = []
+        self._requests: list[Request] = []
         self._lock = threading.RLock()
 
     @property
@@ -130,7 +138,7 @@ class Provisioning:
         with self._lock:
             # Another thread may have asked for it meanwhile.
             if not self._is_full(symbol):
-                request = _Request(symbol, self._root.now_ns, added_by, result=result)
+                request = Request(symbol, self._root.now_ns, added_by, result=result)
                 self._requests.append(request)
         return True
 
@@ -200,7 +208,7 @@ class Provisioning:
                 )  # fmt: skip
                 return False
             if not self._has_indicator(symbol, item):
-                self._requests.append(_Request(symbol, self._root.now_ns, "adhoc", indicator=item))
+                self._requests.append(Request(symbol, self._root.now_ns, "adhoc", indicator=item))
         return True
 
     def _is_full(self, symbol: str) -> bool:
@@ -273,31 +281,62 @@ class Provisioning:
                 if not self._requests:
                     return
                 request = self._requests[0]
-            loaded: SymbolSessionData | None = None
-            try:
-                # Any thread may take the record out of the root at any moment.
-                with suppress(RecordDetached):
-                    if request.indicator is not None:
-                        self._load_indicator(request, request.indicator, cursor, window)
-                    else:
-                        loaded = self._load_symbol(request, cursor, window)
-            finally:
-                with self._lock:
-                    self._requests = [r for r in self._requests if r is not request]
-            if loaded is not None:
-                self._on_loaded(loaded)
+            self.complete(request, self.fetch(request, window), cursor, window)
 
-    def _is_wanted(self, request: _Request, window: SessionWindow) -> bool:
+    def take_unstarted(self) -> list[Request]:
+        """Return what waits and nobody has begun to load, for who loads it by and by."""
+        with self._lock:
+            found = [request for request in self._requests if not request.is_started]
+            for request in found:
+                request.is_started = True
+            return found
+
+    def fetch(self, request: Request, window: SessionWindow) -> object:
+        """Read what a request needs, touching no record; any thread may.
+
+        Returns
+        -------
+        object
+            For :meth:`complete`, which also takes an exception.
+        """
+        try:
+            if request.indicator is not None:
+                return self._fetch_indicator(request.symbol, request.indicator, window)
+            assert request.result is not None
+            ((_, fetched),) = self._loader.fetch([request.result], window)
+        except Exception as error:
+            return error
+        return fetched
+
+    def complete(
+        self, request: Request, fetched: object, cursor: DayCursor, window: SessionWindow
+    ) -> None:
+        """Put what was fetched on the symbol's record, in the thread that owns the engine."""
+        loaded: SymbolSessionData | None = None
+        try:
+            # Any thread may take the record out of the root at any moment.
+            with suppress(RecordDetached):
+                if request.indicator is not None:
+                    self._put_indicator(request, request.indicator, fetched, cursor, window)
+                else:
+                    loaded = self._put_symbol(request, fetched, cursor, window)
+        finally:
+            with self._lock:
+                self._requests = [r for r in self._requests if r is not request]
+        if loaded is not None:
+            self._on_loaded(loaded)
+
+    def _is_wanted(self, request: Request, window: SessionWindow) -> bool:
         # It may have been taken back, or the day have ended, while it was read.
         return request in self._requests and self._root.window is window
 
-    def _load_symbol(
-        self, request: _Request, cursor: ReplayCursor, window: SessionWindow
+    def _put_symbol(
+        self, request: Request, fetched: object, cursor: DayCursor, window: SessionWindow
     ) -> SymbolSessionData | None:
         result = request.result
         assert result is not None
-        ((_, fetched),) = self._loader.fetch([result], window)
-        if isinstance(fetched, Exception):
+        if not isinstance(fetched, Fetched):
+            assert isinstance(fetched, Exception)
             leave_out(result, window.date, f"its data cannot be read: {described(fetched)}")
             return None
         with self._lock, self._root.lock:
@@ -317,7 +356,7 @@ class Provisioning:
             return rec
 
     def _load_anew(
-        self, request: _Request, fetched: Fetched, cursor: ReplayCursor
+        self, request: Request, fetched: Fetched, cursor: DayCursor
     ) -> SymbolSessionData:
         rec = self._loader.make_record(
             request.symbol,
@@ -339,9 +378,9 @@ class Provisioning:
     def _upgrade(
         self,
         rec: SymbolSessionData,
-        request: _Request,
+        request: Request,
         fetched: Fetched,
-        cursor: ReplayCursor,
+        cursor: DayCursor,
     ) -> None:
         self._loader.put(rec, fetched)
         cursor.add(rec)
@@ -350,24 +389,34 @@ class Provisioning:
         rec.upgraded_from_adhoc = rec.auto_provisioned
         rec.meets_session_config_requirements = True
 
-    def _load_indicator(
+    def _fetch_indicator(
+        self, symbol: str, config: IndicatorConfig, window: SessionWindow
+    ) -> tuple[dict[Date, BarArray], tuple[str, BarArray] | None]:
+        rec = self._root.get_symbol_data(symbol)
+        past = self._fetch_past(symbol, rec, config, window)
+        return past, self._fetch_stream(symbol, rec, config, window)
+
+    def _put_indicator(
         self,
-        request: _Request,
+        request: Request,
         config: IndicatorConfig,
-        cursor: ReplayCursor,
+        fetched: object,
+        cursor: DayCursor,
         window: SessionWindow,
     ) -> None:
         symbol = request.symbol
         try:
-            rec = self._root.get_symbol_data(symbol)
-            past = self._fetch_past(symbol, rec, config, window)
-            stream = self._fetch_stream(symbol, rec, config, window)
+            if not isinstance(fetched, tuple):
+                assert isinstance(fetched, Exception)
+                raise fetched
+            past, stream = fetched
             with self._lock, self._root.lock:
                 if not self._is_wanted(request, window):
                     return
                 rec = self._root.get_symbol_data(symbol)
                 if stream is not None:
-                    rec = self._stream(request, rec, config, *stream, cursor)
+                    base, bars = stream
+                    rec = self._stream(request, rec, config, base, bars, cursor)
                 if rec is None:
                     return
                 if config.interval not in rec.bars:
@@ -408,12 +457,12 @@ class Provisioning:
 
     def _stream(
         self,
-        request: _Request,
+        request: Request,
         rec: SymbolSessionData | None,
         config: IndicatorConfig,
         base: str,
         bars: BarArray,
-        cursor: ReplayCursor,
+        cursor: DayCursor,
     ) -> SymbolSessionData:
         derived = {config.interval} - {base}
         if rec is None:

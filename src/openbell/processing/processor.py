@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from openbell._native.closings import Closings
 from openbell._native.values import BarData
@@ -15,13 +15,27 @@ from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
-    from openbell._native.replay import ReplayCursor
     from openbell.clock.window import SessionWindow
     from openbell.config import IndicatorConfig
 
 __all__ = ["CloseCallback", "DataProcessor"]
 
 CloseCallback = Callable[[SymbolSessionData, BarData], Any]
+
+
+class Cursor(Protocol):
+    """What feeds a root's records, and tells of closings by itself: a replay, or streams."""
+
+    @property
+    def closings(self) -> Closings: ...
+
+    @property
+    def held(self) -> set[Any]:
+        """The records that are fed."""
+
+    def drop_detached(self) -> None:
+        """Let go of records that were removed."""
+
 
 # No bar ends here; one less than what stands for "never".
 _END_OF_TIME_NS = (1 << 63) - 2
@@ -74,7 +88,7 @@ class DataProcessor:
         self.strict = strict
         self._on_close: list[tuple[str, CloseCallback, bool]] = []
         self._closings: Closings | None = None
-        self._cursor: ReplayCursor | None = None
+        self._cursor: Cursor | None = None
         self._window: SessionWindow | None = None
         self._n_changes = -1
 
@@ -139,14 +153,14 @@ class DataProcessor:
         record = self.root.get_symbol_data(symbol)
         return record.derived_intervals if record is not None else []
 
-    def begin(self, cursor: ReplayCursor | None = None) -> None:
+    def begin(self, cursor: Cursor | None = None) -> None:
         """Take up the root's day.
 
         Parameters
         ----------
-        cursor : ReplayCursor, optional
-            The replay that feeds it, which then tells of closings by itself. Without one,
-            :meth:`process` does.
+        cursor : ReplayCursor or LiveCursor, optional
+            What feeds it, and then tells of closings by itself. Without one, :meth:`process`
+            does.
 
         Raises
         ------
@@ -157,8 +171,11 @@ class DataProcessor:
             raise SessionStateError("processor", "without a day", "call root.begin(window) first")
         skips = self.root.on_incomplete == "skip"
         self._cursor = cursor
-        self._closings = Closings(self.root.core, skips) if cursor is None else cursor.closings
-        self._closings.by_data = cursor is None
+        if cursor is None:
+            self._closings = Closings(self.root.core, skips)
+            self._closings.by_data = True
+        else:
+            self._closings = cursor.closings
         self._closings.on_error = self._note_error
         self._window = self.root.window
         self._n_changes = -1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from openbell.clock.window import Grid, SessionWindow
 from openbell.errors import ArgumentError, SessionStateError
 from openbell.gaps import GapInfo, GapNotes, explained_quality, n_unexplained_of
 from openbell.processing.gap_retries import GapRetries
-from openbell.schema import NS_PER_SECOND, Int64Array, to_iso, to_ns
+from openbell.schema import GAP_REASONS, NS_PER_SECOND, Int64Array, NoteArray, to_iso, to_ns
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
@@ -26,11 +26,27 @@ __all__ = ["DataQualityManager"]
 _THROTTLE_S: Final = 60.0
 
 
+class KnownOutage(Protocol):
+    """What a recording tells: when bars may have been lost, or that history had answered."""
+
+    @property
+    def start_ns(self) -> int: ...
+    @property
+    def end_ns(self) -> int: ...
+    @property
+    def symbols(self) -> Collection[str] | None: ...
+    @property
+    def is_answered(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Disconnect:
     start_ns: int
     end_ns: int
     symbols: frozenset[str] | None
+
+    def touches(self, symbol: str) -> bool:
+        return self.symbols is None or symbol in self.symbols
 
 
 @dataclass(slots=True)
@@ -97,6 +113,7 @@ class DataQualityManager:
         self.n_passes = 0
         self._root = root
         self._disconnects: tuple[_Disconnect, ...] = ()
+        self._answered: dict[str, tuple[tuple[int, int], ...]] = {}
         self._lock = threading.Lock()
         root.core.assessor = weakref.ref(self)
 
@@ -151,6 +168,32 @@ class DataQualityManager:
             self._disconnects += (span,)
             self._look(is_throttled=False)
 
+    def note_answer(self, symbols: Collection[str], start_ns: int, end_ns: int) -> None:
+        """Note that history has answered for a part of the day, for these symbols.
+
+        What it lacks of a known disconnect is then an outage only where the symbol's own trading
+        makes the silence improbable.
+
+        Parameters
+        ----------
+        symbols : collection of str
+        start_ns, end_ns : int
+            From when (inclusive) to when (exclusive), nanoseconds UTC.
+        """
+        with self._lock:
+            spans = {s: (*self._answered.get(s, ()), (start_ns, end_ns)) for s in symbols}
+            self._answered = {**self._answered, **spans}
+            if self._disconnects:
+                self._look(is_throttled=False)
+
+    def note_outages(self, outages: Iterable[KnownOutage]) -> None:
+        """Note what a recording tells of disconnects, and of what history answered for."""
+        for outage in outages:
+            if not outage.is_answered:
+                self.note_disconnect(outage.start_ns, outage.end_ns, outage.symbols)
+            elif outage.symbols is not None:
+                self.note_answer(outage.symbols, outage.start_ns, outage.end_ns)
+
     def missing(self, symbol: str | None = None) -> list[GapInfo]:
         """The gaps in which bars are missing, or may be, now: all that are not ``no_trade``.
 
@@ -175,9 +218,15 @@ class DataQualityManager:
             for gap in series.unexplained_gaps
         ]
 
-    def due_retries(self) -> list[GapInfo]:
-        """Those of :meth:`missing` that are to be asked for again now; see :class:`GapRetries`."""
-        return self.retries.due(self.missing(), self._root.now_ns)
+    def due_retries(self, now_ns: int | None = None) -> list[GapInfo]:
+        """Those of :meth:`missing` that are to be asked for again; see :class:`GapRetries`.
+
+        Parameters
+        ----------
+        now_ns : int, optional
+            By a clock that goes on after the close, nanoseconds UTC; the session's when None.
+        """
+        return self.retries.due(self.missing(), self._root.now_ns if now_ns is None else now_ns)
 
     def _is_due(self, symbol: str, interval: str) -> bool:
         record = self._root.get_symbol_data(symbol)
@@ -224,6 +273,11 @@ class DataQualityManager:
         self._disconnects = tuple(
             span for span in self._disconnects if span.end_ns > window.open_ns
         )
+        self._answered = {
+            symbol: kept
+            for symbol, spans in self._answered.items()
+            if (kept := tuple(span for span in spans if span[1] > window.open_ns))
+        }
         by_interval: dict[str, list[_Arriving]] = {}
         for record in self._root:
             for series in _arriving(record):
@@ -239,6 +293,7 @@ class DataQualityManager:
                 disconnects=[self._disconnected(one.record.symbol, grid) for one in found],
             )
             for one, rows in zip(found, notes, strict=True):
+                self._mark_answered(rows, one.record.symbol, grid)
                 # What is not due stays: an export that reads one series after the other, of which
                 # a later one is due, is then of one pass.
                 if is_throttled and not self._is_due(one.record.symbol, name):
@@ -246,13 +301,30 @@ class DataQualityManager:
                 score = explained_quality(n_unexplained_of(rows), one.n_expected)
                 one.record.core.gap_notes[name] = GapNotes(rows, one.n_expected, one.state, score)
 
-    def _disconnected(self, symbol: str, grid: Grid) -> Int64Array | None:
+    def _disconnected(
+        self, symbol: str, grid: Grid, *, is_answered: bool = False
+    ) -> Int64Array | None:
+        answered = self._answered.get(symbol, ())
         spans = [
             (span.start_ns, span.end_ns)
             for span in self._disconnects
-            if span.symbols is None or symbol in span.symbols
+            if span.touches(symbol)
+            and is_answered
+            == any(start <= span.start_ns and span.end_ns <= end for start, end in answered)
         ]
         return _slots_within(grid, np.array(spans, np.int64)) if spans else None
+
+    def _mark_answered(self, rows: NoteArray, symbol: str, grid: Grid) -> None:
+        # Nothing came while the feed was down, and history has nothing: where the symbol trades
+        # like that, nothing was there.
+        spans = self._disconnected(symbol, grid, is_answered=True) if len(rows) else None
+        if spans is None:
+            return
+        first = rows["first_slot"][:, None]
+        touched = (first < spans.sum(axis=1)) & (spans[:, 0] < first + rows["n_slots"][:, None])
+        lost = touched.any(axis=1) & (rows["reason"] != GAP_REASONS.index("no_trade"))
+        rows["reason"][lost] = GAP_REASONS.index("outage")
+        rows["disconnected"][lost] = True
 
     def __repr__(self) -> str:
         return f"<DataQualityManager of {self._root!r}, {self.n_passes} passes>"

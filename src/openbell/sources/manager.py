@@ -7,11 +7,13 @@ from datetime import date as Date
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from openbell.clock import SessionWindow, TimeManager
 from openbell.errors import DataSourceError
 from openbell.intervals import interval as parse_interval
-from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, BarArray
+from openbell.schema import BAR_DTYPE, NS_PER_MINUTE, QUOTE_DTYPE, BarArray
+from openbell.sources.outages import Outage
 from openbell.sources.parquet import ParquetSource
 from openbell.sources.protocol import DataSource
 from openbell.sources.synthetic import SyntheticSource
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from openbell.config import SessionConfig
 
 __all__ = ["DataManager"]
-
-_NOT_YET = ("alpaca", "schwab")
 
 
 class DataManager:
@@ -61,13 +61,18 @@ class DataManager:
         Raises
         ------
         DataSourceError
-            When a source is unknown or not available in this version, or lacks its place.
+            When a source is unknown, or lacks its place or its credentials.
         """
         session = config.session
         clock = time_manager or TimeManager(
             session.exchange, hours=session.hours, anchor=session.anchor
         )
-        return cls([_make_source(name, config) for name in config.data.sources], clock)
+        return cls(cls.sources_of(config, clock), clock)
+
+    @staticmethod
+    def sources_of(config: SessionConfig, clock: TimeManager) -> list[DataSource]:
+        """Make the sources that a configuration names. Raises as :meth:`from_config` does."""
+        return [_make_source(name, config, clock) for name in config.data.sources]
 
     def source_of(self, symbol: str) -> DataSource | None:
         """Return the first source that has the symbol, or None. Remembered once found."""
@@ -82,6 +87,10 @@ class DataManager:
         """Intervals that the symbol's source holds, finest first; empty for an unknown symbol."""
         source = self.source_of(symbol)
         return source.intervals(symbol) if source is not None else []
+
+    def stream_intervals(self, symbol: str) -> list[str]:
+        """Intervals that the symbol's bars can be streamed in: those that are available."""
+        return self.available_intervals(symbol)
 
     def available_dates(self, symbol: str, interval: str) -> tuple[Date, Date] | None:
         """First and last date with bars of the symbol, both inclusive, or None."""
@@ -162,12 +171,42 @@ class DataManager:
         for symbol in unknown:
             yield symbol, np.empty(0, BAR_DTYPE)
 
+    def load_extras(
+        self, symbol: str, interval: str, window: SessionWindow
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """What the symbol's source has beside a session's bars: see ``series.trade_count``.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``trade_count`` and ``vwap``, float64, one for each bar, NaN where unknown; without
+            those that the source does not have.
+        """
+        source = self.source_of(symbol)
+        ask = getattr(source, "load_extras", None)
+        return {} if ask is None else ask(symbol, _canonical(interval), window)
+
+    def outages(self, date: Date) -> list[Outage]:
+        """When bars may have been lost, of a day that was recorded live; by source and start."""
+        found: list[Outage] = []
+        for source in self.sources:
+            ask = getattr(source, "outages", None)
+            found.extend([] if ask is None else ask(date))
+        return found
+
     def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
         """Quotes of the symbol made in the window, ``QUOTE_DTYPE``; empty when there are none."""
         source = self.source_of(symbol)
         if source is None:
             return np.empty(0, QUOTE_DTYPE)
         return source.load_quotes(symbol, window)
+
+    def close(self) -> None:
+        """Let go of what sources hold open, such as connections to a broker."""
+        for source in self.sources:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
 
     def __repr__(self) -> str:
         names = ", ".join(source.name for source in self.sources)
@@ -178,7 +217,7 @@ def _canonical(interval: str) -> str:
     return parse_interval(interval).name
 
 
-def _make_source(name: str, config: SessionConfig) -> DataSource:
+def _make_source(name: str, config: SessionConfig, clock: TimeManager) -> DataSource:
     data = config.data
     if name == "parquet":
         if not data.parquet:
@@ -186,7 +225,26 @@ def _make_source(name: str, config: SessionConfig) -> DataSource:
         return ParquetSource(data.parquet)
     if name == "synthetic":
         made = data.synthetic
-        return SyntheticSource(seed=made.seed, fill_rate=made.fill_rate)
-    if name in _NOT_YET:
-        raise DataSourceError(name, "is not available in this version; use 'parquet'")
-    raise DataSourceError(name, "is unknown; expected one of parquet, synthetic")
+        return SyntheticSource(seed=made.seed, fill_rate=made.fill_rate, time_manager=clock)
+    if name == "alpaca":
+        from openbell.sources.alpaca import AlpacaSource
+
+        asked = data.alpaca
+        return AlpacaSource(
+            feed=asked.feed,
+            adjustment=asked.adjustment,
+            url=asked.url,
+            stream_url=asked.stream_url,
+            seconds=_asks_seconds(config),
+        )
+    if name == "schwab":
+        from openbell.sources.schwab import SchwabSource
+
+        return SchwabSource(extended=config.session.hours != "regular")
+    raise DataSourceError(name, "is unknown; expected one of parquet, synthetic, alpaca, schwab")
+
+
+def _asks_seconds(config: SessionConfig) -> bool:
+    session = config.session
+    names = (*session.streams, *((session.base,) if session.base else ()))
+    return any(parse_interval(name).step_ns < NS_PER_MINUTE for name in names)

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from openbell._native.arena import Arena
 from openbell.clock.window import SessionWindow
@@ -28,7 +29,8 @@ from openbell.errors import DatasetError, IntervalError, OpenbellError, SchemaEr
 from openbell.intervals import Interval
 from openbell.intervals import interval as parse_interval
 from openbell.schema import NS_PER_DAY, BarArray
-from openbell.sources.dataset import KINDS, Rows
+from openbell.sources.dataset import EXTRA_FIELDS, KINDS, Rows
+from openbell.sources.outages import Outage, feed_path, parse_feed_log
 from openbell.sources.parquet_file import ParquetTable, RowGroup, sort_records
 
 __all__ = ["ParquetSource", "symbol_of_path"]
@@ -80,6 +82,7 @@ class ParquetSource:
         self.root = str(root)
         self.n_threads = n_threads or min(4, os.cpu_count() or 1)
         self._filesystem: Any = None
+        self._base = ""
         self._series: dict[tuple[str, str], list[_Entry]] | None = None
         self._tables: OrderedDict[tuple[str, tuple[int, int]], ParquetTable] = OrderedDict()
         # What each file holds is kept longer than its footer: most files hold the same symbols.
@@ -188,6 +191,40 @@ class ParquetSource:
             return self._load_groups(list(symbols), tables, parse_interval(interval), window)
         return self._load_whole(list(symbols), tables, window)
 
+    def load_extras(
+        self, symbol: str, interval: str, window: SessionWindow
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Load what the files say of the bars that :meth:`load` gives, beside prices and volume.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``trade_count`` and ``vwap`` where a file has them: float64, a value for each of those
+            bars, in their order; NaN is unknown. Empty, and nothing is read, where none has.
+
+        Raises
+        ------
+        DatasetError, SchemaError
+            As :meth:`load`.
+        """
+        tables = self._tables_in("bars", parse_interval(interval).name, window)
+        names = [name for name in EXTRA_FIELDS if any(name in t.extra_columns for t in tables)]
+        if not names:
+            return {}
+        found = [rows for table in tables if len((rows := table.extras_of(symbol))["timestamp"])]
+        ts = np.concatenate([np.empty(0, np.int64), *(rows["timestamp"] for rows in found)])
+        order = np.argsort(ts, kind="stable")
+        ts = ts[order]
+        cuts = [slice(*np.searchsorted(ts, segment)) for segment in window.segments]
+        order = np.concatenate([order[cut] for cut in cuts])
+        unknown = [np.full(len(rows["timestamp"]), np.nan) for rows in found]
+        return {
+            name: np.concatenate(
+                [np.empty(0), *(r.get(name, n) for r, n in zip(found, unknown, strict=True))]
+            )[order]
+            for name in names
+        }
+
     def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
         """Quotes of the symbol made in the window; empty when there are none."""
         return self._load_one("quotes", "", symbol, window)
@@ -195,6 +232,25 @@ class ParquetSource:
     def load_ticks(self, symbol: str, window: SessionWindow) -> BarArray:
         """Trades of the symbol made in the window; empty when there are none."""
         return self._load_one("trades", "", symbol, window)
+
+    def outages(self, date: Date) -> list[Outage]:
+        """When the feed was down of which the date was recorded, by start; empty when it was not.
+
+        Returns
+        -------
+        list of Outage
+            A file that is damaged is warned of, and tells none.
+        """
+        self._index()
+        path = f"{self._base}/{feed_path(date).as_posix()}"
+        try:
+            with self._filesystem.open_input_stream(path) as file:
+                return list(parse_feed_log(file.read(), path).outages)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (DatasetError, OSError) as error:
+            self._warn_once(f"{path}: {error}" if isinstance(error, OSError) else str(error))
+            return []
 
     def _load_one(self, kind: str, interval: str, symbol: str, window: SessionWindow) -> BarArray:
         parts = []
@@ -375,6 +431,7 @@ class ParquetSource:
             self._filesystem, base = fs.FileSystem.from_uri(self.root)
         else:
             self._filesystem, base = fs.LocalFileSystem(), str(Path(self.root).absolute())
+        self._base = base
         top = self._filesystem.get_file_info(base)
         if top.type == fs.FileType.NotFound:
             raise DatasetError(self.root, "no such file or folder")

@@ -6,7 +6,7 @@ of any other file the row groups are read and split. No knowledge of folders or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date as Date
@@ -111,6 +111,7 @@ class ParquetTable:
             # A folder's symbol counts only where the file has no column of its own.
             (required if symbol is None else optional).insert(0, "symbol")
             self.columns = resolve_columns(schema.names, required, self.path, optional=optional)
+            self._names = schema.names
             self._only_symbol = None if "symbol" in self.columns else symbol
             self._check_timestamp(schema)
             self.meta: dict[str, str] = {
@@ -272,7 +273,20 @@ class ParquetTable:
             return [self._only_symbol], np.zeros(table.num_rows, np.int64)
         return symbol_codes(table.column(self.columns["symbol"]), self.path, first_row)
 
-    def read_group(self, handle: Any, group: RowGroup, *, split: bool = False) -> dict[str, Rows]:
+    @cached_property
+    def extra_columns(self) -> dict[str, str]:
+        """Which of the file's columns hold ``trade_count`` and ``vwap``, where they are."""
+        left = [name for name in self._names if name not in self.columns.values()]
+        return resolve_columns(left, (), self.path, optional=EXTRA_FIELDS)
+
+    def read_group(
+        self,
+        handle: Any,
+        group: RowGroup,
+        *,
+        split: bool = False,
+        columns: Mapping[str, str] | None = None,
+    ) -> dict[str, Rows]:
         """Read one row group with an opened handle.
 
         Parameters
@@ -282,6 +296,9 @@ class ParquetTable:
         group : RowGroup
         split : bool
             Divide by the rows' own symbols even if the footer names one.
+        columns : mapping of str to str, optional
+            What to read instead of ``columns``; the timestamp is among them, and the symbol where
+            the file has one.
 
         Returns
         -------
@@ -294,7 +311,8 @@ class ParquetTable:
             When pages are corrupt, or a value is null.
         """
         by_footer = group.symbol is not None and not split
-        names = [c for r, c in self.columns.items() if not (by_footer and r == "symbol")]
+        wanted = self.columns if columns is None else columns
+        names = [c for r, c in wanted.items() if not (by_footer and r == "symbol")]
         with reading(self.path):
             table = handle.read_row_group(group.index, columns=names, use_threads=False)
         rows: Rows = {
@@ -302,7 +320,7 @@ class ParquetTable:
                 table.column(self.columns["timestamp"]), "timestamp", self.path, group.first_row
             )
         }
-        for role, name in self.columns.items():
+        for role, name in wanted.items():
             if role in EXTRA_FIELDS:
                 rows[role] = _nullable_floats(table.column(name), role, self.path)
             elif role not in ("symbol", "timestamp"):
@@ -372,14 +390,23 @@ class ParquetTable:
             raise DatasetError(self.path, f"{filled.n_left} rows that its footer counts are absent")
         return [bars if is_judged(bars) else sort_records(bars) for bars in filled.arrays]
 
-    def columns_of(self, symbol: str, handle: Any = None) -> Rows:
+    def extras_of(self, symbol: str) -> Rows:
+        """Read the timestamps of one symbol and its extra columns, rows as in `columns_of`."""
+        keys = {
+            role: name for role, name in self.columns.items() if role in ("symbol", "timestamp")
+        }
+        return self.columns_of(symbol, columns={**keys, **self.extra_columns})
+
+    def columns_of(
+        self, symbol: str, handle: Any = None, *, columns: Mapping[str, str] | None = None
+    ) -> Rows:
         """Read all columns of one symbol, in the file's order of rows; empty when it has none."""
         if handle is None:
             with self._opened() as opened:
-                return self.columns_of(symbol, opened)
+                return self.columns_of(symbol, opened, columns=columns)
         parts = []
         for group in self.groups_of(symbol):
-            part = self.read_group(handle, group).get(symbol)
+            part = self.read_group(handle, group, columns=columns).get(symbol)
             if part is not None:
                 parts.append(part)
         if len(parts) == 1:
@@ -388,7 +415,7 @@ class ParquetTable:
             role: np.concatenate([np.empty(0), *(p[role] for p in parts)])
             if role != "timestamp"
             else np.concatenate([np.empty(0, np.int64), *(p[role] for p in parts)])
-            for role in self.columns
+            for role in (self.columns if columns is None else columns)
             if role != "symbol"
         }
 

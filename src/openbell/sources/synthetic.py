@@ -8,6 +8,7 @@ same bytes on every machine. They are frozen; a change needs another `_FORMAT`.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date as Date
 from pathlib import Path
@@ -17,13 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell.clock import SessionWindow, TimeManager
-from openbell.errors import IntervalError
+from openbell.clock.live import LiveClock
+from openbell.errors import DataSourceError, IntervalError
 from openbell.intervals import interval as parse_interval
 from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, TICK_DTYPE, BarArray, Int64Array
 from openbell.sources.columns import columns_to_bars
 from openbell.sources.dataset import DatasetWriter
+from openbell.sources.synthetic_stream import SyntheticStream, windows_from
 
 __all__ = ["SyntheticSource", "synthetic_symbols", "write_sample"]
+
+_log = logging.getLogger("openbell.sources")
 
 _FORMAT: Final = "openbell-synthetic-1"
 _ONE: Final = 1 << 16
@@ -49,6 +54,8 @@ class SyntheticSource:
         Otherwise each symbol has one of its own between 0.2 and 1.
     symbols : sequence of str, optional
         The only symbols it knows; any name is one when absent.
+    time_manager : TimeManager, optional
+        Whose sessions it streams, and :meth:`load_between` knows; New York's when absent.
 
     Raises
     ------
@@ -57,6 +64,8 @@ class SyntheticSource:
     """
 
     name = "synthetic"
+    #: What it streams, finest first.
+    stream_intervals = ("1s", "1m")
 
     def __init__(
         self,
@@ -64,6 +73,7 @@ class SyntheticSource:
         seed: int = 0,
         fill_rate: float | Mapping[str, float] | None = None,
         symbols: Sequence[str] | None = None,
+        time_manager: TimeManager | None = None,
     ) -> None:
         rates = fill_rate.values() if isinstance(fill_rate, Mapping) else [fill_rate]
         for rate in rates:
@@ -72,6 +82,8 @@ class SyntheticSource:
         self.seed = int(seed)
         self.fill_rate = fill_rate
         self.symbols = None if symbols is None else tuple(symbols)
+        self._time_manager = time_manager
+        self._clock = LiveClock()
 
     def intervals(self, symbol: str) -> list[str]:
         """``1s``, ``1m`` and ``1d`` for every symbol it knows."""
@@ -129,6 +141,62 @@ class SyntheticSource:
     def load_ticks(self, symbol: str, window: SessionWindow) -> BarArray:
         """No trades: an empty array."""
         return np.empty(0, TICK_DTYPE)
+
+    def stream(
+        self, interval: str, clock: LiveClock, *, quotes: bool = False, trades: bool = False
+    ) -> SyntheticStream:
+        """Return a stream that sends each bar that :meth:`load` gives, when it is over by a clock.
+
+        From then on :meth:`load_between` goes by that clock, too. There are no quotes and no
+        trades: they are logged as absent when they are asked for.
+
+        Raises
+        ------
+        DataSourceError
+            When the interval is none of ``stream_intervals``.
+        """
+        name = parse_interval(interval).name
+        if name not in self.stream_intervals:
+            known = ", ".join(self.stream_intervals)
+            raise DataSourceError(self.name, f"streams {known} bars, not {name}")
+        if quotes or trades:
+            _log.warning("%s: has neither quotes nor trades; it streams bars alone", self.name)
+        self._clock = clock
+
+        def load(symbol: str, window: SessionWindow) -> BarArray:
+            return self.load(symbol, name, window)
+
+        return SyntheticStream(self.name, load, self.has_symbol, name, clock, self._sessions)
+
+    def load_between(
+        self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
+    ) -> Iterator[tuple[str, BarArray | Exception]]:
+        """Load what is over by now of a part of a day, or of several; see ``StreamingSource``."""
+        windows = []
+        for window in windows_from(self._sessions, start_ns):
+            if window.open_ns >= end_ns:
+                break
+            windows.append(window)
+        for symbol in symbols:
+            if not self.has_symbol(symbol):
+                yield symbol, DataSourceError(self.name, f"does not know {symbol}")
+                continue
+            parts = [np.empty(0, BAR_DTYPE)]
+            for window in windows:
+                grid = window.grid(interval)
+                bars = self.load(symbol, grid.interval.name, window)
+                labels = bars["timestamp"]
+                n_over = np.searchsorted(grid.ends_ns, self._clock.now_ns(), side="right")
+                until_ns = end_ns if n_over == grid.n_slots else grid.starts_ns[n_over]
+                first, stop = np.searchsorted(labels, (start_ns, min(end_ns, until_ns)))
+                parts.append(bars[first:stop])
+            yield symbol, np.concatenate(parts)
+
+    @property
+    def _sessions(self) -> TimeManager:
+        if self._time_manager is None:
+            self._time_manager = TimeManager()
+        return self._time_manager
 
     def _gives(self, symbol: str, interval: str) -> bool:
         return interval in self.intervals(symbol)
