@@ -23,7 +23,7 @@ from openbell.live.intake import Intake
 from openbell.live.latency import LatencyHistogram
 from openbell.live.worker import Answer, QualityWorker, Range
 from openbell.processing import DataQualityManager
-from openbell.schema import BAR_DTYPE, NS_PER_SECOND, BarArray
+from openbell.schema import BAR_DTYPE, NS_PER_MINUTE, NS_PER_SECOND, BarArray
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
 
@@ -220,6 +220,7 @@ class LiveFeed:
             return False
         if not self._is_lingering:
             self._is_lingering = True
+            self._ask_for_day()
             self.worker.look_for_gaps()
         if after_ns < self._linger_ns:
             return False
@@ -287,6 +288,16 @@ class LiveFeed:
         self.worker.ask(
             Range(interval, set(symbols), start_ns, end_ns, why, to_confirm=set(symbols))
         )
+
+    def _ask_for_day(self) -> None:
+        # A bar or a correction that was lost alone, while others came, is missed by nobody: a
+        # silence of one slot is usual. Seconds are made of trades, too many to ask for again.
+        by_interval: dict[str, set[str]] = {}
+        for symbol, interval in self.intake.intervals().items():
+            if self.window.grid(interval).step_ns >= NS_PER_MINUTE:
+                by_interval.setdefault(interval, set()).add(symbol)
+        for interval, symbols in by_interval.items():
+            self._ask(interval, symbols, self.window.open_ns, self.window.close_ns, "the day, over")
 
     def _ask_for_lost(self) -> None:
         self._n_overflow_seen = self.inbox.n_overflow

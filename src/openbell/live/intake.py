@@ -106,8 +106,9 @@ class Intake:
         self._early.pop(symbol, None)
         self.daily_bars.pop(symbol, None)
 
-    def __contains__(self, symbol: str) -> bool:
-        return symbol in self._bars
+    def intervals(self) -> dict[str, str]:
+        """The base interval of each symbol whose bars are stored."""
+        return {symbol: ranked.interval for symbol, ranked in self._bars.items()}
 
     def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Any) -> None:
         """Put what history has of the day on a record, after what a recording had of it."""
