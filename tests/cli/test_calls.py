@@ -15,7 +15,18 @@ import pytest
 
 from openbell._version import __version__
 
-COMMANDS = ("demo", "sample", "import", "replay", "show", "report", "watch", "validate")
+COMMANDS = (
+    "demo",
+    "sample",
+    "import",
+    "replay",
+    "live",
+    "show",
+    "report",
+    "watch",
+    "ctl",
+    "validate",
+)
 
 
 def test_call_version_prints_the_version(run: Any) -> None:

@@ -67,7 +67,8 @@ def test_watch_with_nothing_running_returns_1_and_says_so(run: Any) -> None:
     code, out, err = run("watch")
     assert (code, out) == (1, "")
     assert err == [
-        "openbell: no session is running: `openbell replay` can be watched, and --wait waits for it"
+        "openbell: no session is running: `openbell replay` and `openbell live` can be watched, "
+        "and --wait waits for it"
     ]
 
 

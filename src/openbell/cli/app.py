@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from openbell._version import __version__
-from openbell.cli import data, demo, replay, report, show, validate, watch
+from openbell.cli import ctl, data, demo, live, replay, report, show, validate, watch
 from openbell.errors import (
     ArgumentError,
     CalendarError,
@@ -80,9 +80,11 @@ app.command("demo")(demo.demo)
 app.command("sample")(data.sample)
 app.command("import")(data.import_)
 app.command("replay")(replay.replay)
+app.command("live")(live.live)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("watch")(watch.watch)
+app.add_typer(ctl.app, name="ctl")
 app.command("validate")(validate.validate)
 
 

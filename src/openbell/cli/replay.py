@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbell.cli.console import counted, output, rate, require_file, seconds, stages, warn
+from openbell.cli.console import counted, output, rate, seconds, stages
+from openbell.cli.outputs import ConfigFile, CsvPath, JsonPath, Outputs, ReportPath, configured
+from openbell.cli.published import published
 from openbell.cli.tables import rows_of_root, session_table
-from openbell.errors import ArgumentError
 
 if TYPE_CHECKING:
     from datetime import date as Date
@@ -25,7 +23,15 @@ if TYPE_CHECKING:
     from openbell.lifecycle import SessionCoordinator, TradingDay
     from openbell.session import SessionData
 
-__all__ = ["DayRun", "print_day", "replay", "run_days"]
+__all__ = [
+    "DayRun",
+    "count_bars",
+    "print_day",
+    "print_errors",
+    "print_table",
+    "replay",
+    "run_days",
+]
 
 
 @dataclass
@@ -50,21 +56,10 @@ class DayRun:
 
 
 def replay(
-    config: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CONFIG", exists=True, dir_okay=False, readable=True, help="TOML or JSON."
-        ),
-    ],
-    json: Annotated[
-        Path | None, typer.Option(help="Write each day's dump; {date} in it is the day.")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write each day's session log; {date} in it is the day.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write each day's HTML report; {date} in it is the day.")
-    ] = None,
+    config: ConfigFile,
+    json: JsonPath = None,
+    csv: CsvPath = None,
+    report: ReportPath = None,
     speed: Annotated[
         float | None,
         typer.Option(min=0, help="Instead of the config's: 0 as fast as possible, 1 real time."),
@@ -73,18 +68,8 @@ def replay(
     """Run the configured sessions, day after day."""
     from msgspec.structs import replace
 
-    from openbell.config import SessionConfig
-
-    # Known before a long replay, not after it.
-    _check_targets({"--json": json, "--csv": csv, "--report": report})
-    if report is not None:
-        from openbell.report import plotly_script
-
-        plotly_script()
-    settings = SessionConfig.load(config)
-    if any(":" in indicator.type for indicator in settings.indicators):
-        # A user's own may lie beside the configuration that names them; nothing else does.
-        sys.path.append(str(config.parent.resolve()))
+    outputs = Outputs(json, csv, report)
+    settings = configured(config, "backtest")
     if speed is not None:
         settings = replace(settings, session=replace(settings.session, speed=speed))
     from openbell.lifecycle import open_session
@@ -92,35 +77,10 @@ def replay(
     session = open_session(settings)
     console = output()
     several = settings.session.start_date != settings.session.end_date
-    with _published(session):
+    with published(session, config):
         for day in run_days(session):
             print_day(console, session.root, day)
-            for path, write in ((json, write_json), (csv, write_csv), (report, write_html)):
-                if path is not None:
-                    target = dated(path, day.date, several)
-                    write(session, target)
-                    console.print(f"wrote {target}", soft_wrap=True)
-
-
-def _published(session: SessionCoordinator) -> AbstractContextManager[object]:
-    from openbell.watch import WatchError, publish
-
-    try:
-        return publish(session)
-    except WatchError as error:
-        warn(f"this run cannot be watched: {error}")
-        return nullcontext()
-
-
-def _check_targets(targets: Mapping[str, Path | None]) -> None:
-    taken: dict[Path, str] = {}
-    for option, path in targets.items():
-        if path is None:
-            continue
-        if path in taken:
-            raise ArgumentError(option, str(path), f"another file than that of {taken[path]}")
-        taken[path] = option
-        require_file(option, path)
+            outputs.write(session, console, day.date, several)
 
 
 def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[DayRun]:
@@ -149,7 +109,7 @@ def run_days(session: SessionCoordinator, *, is_told: bool = True) -> Iterator[D
             loaded = perf_counter()
             day.run(_teller(day, telling[0]) if telling else None)
         done = perf_counter()
-        n_bars, n_derived = _count_bars(session.root)
+        n_bars, n_derived = count_bars(session.root)
         yield DayRun(day.date, n_bars, n_derived, loaded - started, done - loaded)
 
 
@@ -159,7 +119,8 @@ def _teller(day: TradingDay, told: Told) -> Callable[[int, object], None]:
     return lambda ts_ns, _: told(name, ts_ns - opened, length)
 
 
-def _count_bars(root: SessionData) -> tuple[int, int]:
+def count_bars(root: SessionData) -> tuple[int, int]:
+    """How many base bars there are, and how many derived from them."""
     series = [one for record in root for one in record.bars.values()]
     n_derived = sum(len(one) for one in series if one.derived)
     return sum(len(one) for one in series) - n_derived, n_derived
@@ -167,15 +128,25 @@ def _count_bars(root: SessionData) -> tuple[int, int]:
 
 def print_day(console: Console, root: SessionData, day: DayRun) -> None:
     """Print a day's table and what it took."""
-    rows = rows_of_root(root)
-    console.print(day.date, style="bold", end="")
-    console.print(f"  {counted(len(rows), 'symbol')}")
-    console.print(session_table(console, rows))
+    print_table(console, root, day.date)
     console.print(
         f"\n{day.n_bars:,} bars replayed and {day.n_derived:,} derived in {seconds(day.replay_s)}"
         f" ({rate(day.n_bars / day.replay_s)}); loaded in {seconds(day.load_s)}",
         soft_wrap=True,
     )
+    print_errors(console, root)
+
+
+def print_table(console: Console, root: SessionData, date: Date) -> None:
+    """Print a day's date, and a row for each symbol."""
+    rows = rows_of_root(root)
+    console.print(date, style="bold", end="")
+    console.print(f"  {counted(len(rows), 'symbol')}")
+    console.print(session_table(console, rows))
+
+
+def print_errors(console: Console, root: SessionData) -> None:
+    """Print what indicators and callbacks raised."""
     for record in root:
         for error in record.errors:
             times = "once" if error.n == 1 else f"{error.n:,} times"
@@ -183,28 +154,3 @@ def print_day(console: Console, root: SessionData, day: DayRun) -> None:
                 f"{record.symbol}: {error.where} failed {times}: {error.error}",
                 soft_wrap=True,
             )
-
-
-def write_json(session: SessionCoordinator, path: Path) -> None:
-    """Write the day's dump, as the config's ``[export]`` wants it."""
-    wanted = session.config.export
-    session.root.write_json(path, intervals=wanted.intervals or None, bars=wanted.bars)
-
-
-def write_csv(session: SessionCoordinator, path: Path) -> None:
-    """Write the day's session log, as the config's ``[export]`` wants it."""
-    session.root.to_csv(path, interval=session.config.export.csv_interval)
-
-
-def write_html(session: SessionCoordinator, path: Path) -> None:
-    """Write the day's report."""
-    from openbell.report import write_report
-
-    write_report(session.root, path)
-
-
-def dated(path: Path, date: Date, several: bool) -> Path:
-    """Return where a day's file goes: its date put in, or added when there are several days."""
-    if "{date}" in path.name:
-        return path.with_name(path.name.replace("{date}", date.isoformat()))
-    return path.with_stem(f"{path.stem}-{date}") if several else path

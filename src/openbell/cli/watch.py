@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic, sleep
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from openbell.cli.console import counted, drawn, output, rate, require_file
-from openbell.cli.tables import plain_table, rows_of_snapshot, session_table
+from openbell.cli.console import counted, drawn, output, require_file
+from openbell.cli.running import RunningSession, choose, headlines, no_such_session, times
+from openbell.cli.tables import rows_of_snapshot, session_table
 from openbell.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 
     from openbell.watch import BoardReader, Snapshot
 
-__all__ = ["watch"]
+__all__ = ["N_OTHER_LINES", "page", "watch"]
 
 _REFRESH_S: Final = 0.25
 #: A single look waits so long for a snapshot that tells how fast bars come.
 _LONGEST_LOOK_S: Final = 2.0
-_OLD_S: Final = 2.0
-#: In a list of sessions: what is longer would push the PID off the screen.
-_LONGEST_NAME: Final = 30
 #: Lines that are no symbols: two of the session, an empty one, the heading and its rule, the rest.
-_N_OTHER_LINES: Final = 6
+N_OTHER_LINES: Final = 6
 
 
 def watch(
@@ -56,7 +53,7 @@ def watch(
         if once or svg is not None or not output().is_terminal:
             snapshot = _look(reader)
             with drawn(svg, "openbell watch") as console:
-                console.print(_page(console, snapshot, patterns, n_most=None))
+                console.print(page(console, snapshot, patterns))
         else:
             _follow(reader, patterns)
 
@@ -75,68 +72,44 @@ def _choose(which: str | None, wait: bool) -> Path:
 
     while True:
         running = _running()
-        found = [
-            (path, seen)
-            for path, seen in running
-            if which in (None, str(seen.pid), seen.name, path.stem)
-        ]
-        if len(found) == 1:
-            return found[0][0]
-        if found:
-            _list([path for path, _ in found])
-            expected = f"one of {len(found)} such sessions: {_named(found)}"
-            raise ArgumentError("PID|NAME", which, expected)
+        path = choose("PID|NAME", which, running, _again)
+        if path is not None:
+            return path
         if not wait:
             break
         sleep(_REFRESH_S)
     if not running:
-        hint = "`openbell replay` can be watched, and --wait waits for it"
+        hint = "`openbell replay` and `openbell live` can be watched, and --wait waits for it"
         raise WatchError("no session is running", hint)
-    raise ArgumentError("PID|NAME", which, f"a running session: {_named(running)}")
+    raise no_such_session("PID|NAME", which, running)
 
 
-def _running() -> list[tuple[Path, Snapshot]]:
+def _running() -> list[RunningSession]:
     from openbell.watch import BoardReader, WatchError, find_boards
 
     found = []
     for path in find_boards():
         try:
             with BoardReader(path) as reader:
-                found.append((path, reader.read()))
+                found.append(_seen(path, reader.read()))
         except WatchError:
             # It ended at this moment.
             continue
     return found
 
 
-def _list(paths: Sequence[Path]) -> None:
+def _again(one: RunningSession) -> RunningSession | None:
     from openbell.watch import WatchError, read_board
 
-    table = plain_table("PID", "name", "day", "phase", "symbols")
-    for label, path in zip(_labels(paths), paths, strict=True):
-        with suppress(WatchError):
-            seen = read_board(path, timeout=_LONGEST_LOOK_S)
-            day = "-" if seen.date is None else seen.date.isoformat()
-            table.add_row(label, _short(seen.name), day, seen.phase, f"{len(seen.symbols):,}")
-    output().print(table)
+    try:
+        return _seen(one.path, read_board(one.path, timeout=_LONGEST_LOOK_S))
+    except WatchError:
+        return None
 
 
-def _named(sessions: Sequence[tuple[Path, Snapshot]]) -> str:
-    labels = _labels([path for path, _ in sessions])
-    pairs = zip(labels, sessions, strict=True)
-    return _some([f"{label} ({_short(seen.name)})" for label, (_, seen) in pairs])
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    # Sessions of one process are told apart by the whole name.
-    pids = [path.stem.partition("-")[0] for path in paths]
-    return [
-        pid if pids.count(pid) == 1 else path.stem for pid, path in zip(pids, paths, strict=True)
-    ]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
+def _seen(path: Path, snapshot: Snapshot) -> RunningSession:
+    n_symbols = len(snapshot.symbols)
+    return RunningSession(path, snapshot.name, snapshot.date, snapshot.phase, n_symbols)
 
 
 def _look(reader: BoardReader) -> Snapshot:
@@ -157,7 +130,7 @@ def _read(reader: BoardReader) -> Snapshot:
     is_alive = reader.is_alive
     snapshot = reader.read()
     if not is_alive and not snapshot.is_final:
-        last = "" if snapshot.date is None else f", last seen {_times(snapshot)}"
+        last = "" if snapshot.date is None else f", last seen {times(snapshot)}"
         raise WatchError(snapshot.name, f"its process {snapshot.pid} is gone{last}")
     return snapshot
 
@@ -169,17 +142,37 @@ def _follow(reader: BoardReader, patterns: Sequence[str]) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             snapshot = _read(reader)
-            page = _page(console, snapshot, patterns, n_most=console.height - _N_OTHER_LINES)
-            live.update(page, refresh=True)
+            n_most = console.height - N_OTHER_LINES
+            live.update(page(console, snapshot, patterns, n_most), refresh=True)
             if snapshot.is_final:
                 break
             sleep(_REFRESH_S)
-    console.print(_page(console, snapshot, patterns, n_most=None))
+    console.print(page(console, snapshot, patterns))
 
 
-def _page(
-    console: Console, snapshot: Snapshot, patterns: Sequence[str], n_most: int | None
+def page(
+    console: Console,
+    snapshot: Snapshot,
+    patterns: Sequence[str] = ("*",),
+    n_most: int | None = None,
+    notes: Sequence[RenderableType] = (),
+    chooser: str = "--symbols",
 ) -> RenderableType:
+    """Lay a snapshot out.
+
+    Parameters
+    ----------
+    console : Console
+    snapshot : Snapshot
+    patterns : sequence of str
+        Which symbols are shown.
+    n_most : int or None
+        How many of them, when not all.
+    notes : sequence of renderables
+        What stands between the headlines and the table.
+    chooser : str
+        What to type for other symbols.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -189,47 +182,12 @@ def _page(
         if any(fnmatchcase(state.symbol, pattern) for pattern in patterns)
     )
     n_shown = len(rows) if n_most is None else min(len(rows), max(n_most, 1))
-    lines: list[RenderableType] = [*_headlines(snapshot), Text()]
+    lines: list[RenderableType] = [*headlines(snapshot), *notes, Text()]
     if rows:
         lines.append(session_table(console, rows[:n_shown]))
     elif snapshot.symbols:
         lines.append(Text("none of the symbols is named so"))
     if n_shown < len(rows):
         more = counted(len(rows) - n_shown, "more symbol")
-        lines.append(Text(f"... and {more}; --symbols chooses", style="dim"))
+        lines.append(Text(f"... and {more}; {chooser} chooses", style="dim"))
     return Group(*lines)
-
-
-def _headlines(snapshot: Snapshot) -> tuple[RenderableType, RenderableType]:
-    from rich.text import Text
-
-    day = "no day yet" if snapshot.date is None else _times(snapshot)
-    first = Text(snapshot.name, "bold", no_wrap=True, overflow="ellipsis")
-    first.append(f"  {day}", "not bold")
-    first.append(f"  {counted(len(snapshot.symbols), 'symbol')}", "not bold")
-    second = Text(f"{snapshot.phase}  {counted(snapshot.n_bars, 'bar')}")
-    second.no_wrap, second.overflow = True, "ellipsis"
-    if snapshot.bars_per_s is not None:
-        second.append(f"  {rate(snapshot.bars_per_s)}")
-    if snapshot.pending:
-        second.append(f"  waiting to be loaded: {_some(snapshot.pending)}")
-    if snapshot.is_final:
-        second.append(f"  process {snapshot.pid} publishes no more", style="dim")
-    else:
-        age_s = snapshot.age_s
-        style = "yellow" if age_s > _OLD_S else "dim"
-        second.append(f"  process {snapshot.pid}, {age_s:.1f} s ago", style=style)
-    return first, second
-
-
-def _times(snapshot: Snapshot) -> str:
-    from openbell.schema import to_datetime
-
-    instants = (snapshot.open_ns, snapshot.close_ns, snapshot.now_ns)
-    opened, closed, now = (f"{to_datetime(ns):%H:%M:%S}" for ns in instants)
-    return f"{snapshot.date} {snapshot.calendar}  {opened} to {closed} UTC  now {now}"
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + rest

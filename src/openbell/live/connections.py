@@ -219,9 +219,12 @@ class Connections:
 
     def _take_disconnected(self, message: Message) -> None:
         connection = self._connections[message[1]]
-        now_ns = self._data.clock.now_ns()
-        connection.monitor.note_disconnected(now_ns, message[3])
-        connection.note_down(now_ns)
+        monitor, now_ns = connection.monitor, self._data.clock.now_ns()
+        # What came last is known, but not since when nothing could come.
+        is_loss = monitor.health.connected
+        since_ns = min(now_ns, monitor.silent_since_ns) if is_loss else now_ns
+        monitor.note_disconnected(now_ns, message[3])
+        connection.note_down(since_ns)
 
     def _take_failed(self, message: Message) -> None:
         connection = self._connections[message[1]]

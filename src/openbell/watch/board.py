@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import logging
 import os
 import threading
@@ -28,6 +27,7 @@ from openbell.watch.places import (
     checksum,
     hold,
     make_folder,
+    make_stem,
 )
 from openbell.watch.snapshot import PublishedSession, SnapshotTaker
 
@@ -40,8 +40,6 @@ _MOST_OF_THE_TIME: Final = 0.008
 
 # The thread may wait for a lock that whoever closes the board holds.
 _LONGEST_JOIN_S: Final = 5.0
-
-_numbers = itertools.count(1)
 
 
 def publish(source: SessionData | PublishedSession, name: str | None = None) -> Board:
@@ -80,19 +78,22 @@ class Board:
     ----------
     path : pathlib.Path
         The file; gone after :meth:`close`.
+    name : str
+        What watchers may call it.
     n_posted : int
         Snapshots written.
     """
 
     def __init__(self, source: SessionData | PublishedSession, name: str | None = None) -> None:
         self._taker = SnapshotTaker(source, name)
+        self.name = self._taker.name
         self._encoder = msgspec.msgpack.Encoder()
         self._pid = os.getpid()
         self._over = threading.Event()
         self._closing = threading.Lock()
         self._has_failed = False
         self.n_posted = 0
-        self.path = make_folder() / f"{self._pid}-{next(_numbers)}{SUFFIX}"
+        self.path = make_folder() / f"{make_stem()}{SUFFIX}"
         self._file = -1
         self._create()
         self._thread = threading.Thread(target=self._serve, name="openbell board", daemon=True)

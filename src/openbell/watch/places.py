@@ -8,6 +8,7 @@ full disk is an error, where a mapping of the file would be a crash.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import struct
@@ -37,6 +38,8 @@ LOOK_S: Final = 0.5
 UNWATCHED_AFTER_S: Final = 2.0
 
 _PRIVATE: Final = 0o700
+
+_numbers = itertools.count(1)
 
 
 class WatchError(OpenbellError):
@@ -98,6 +101,22 @@ def make_folder() -> Path:
     except OSError as error:
         raise WatchError(folder, f"cannot be made: {error.strerror}") from error
     return folder
+
+
+def make_stem() -> str:
+    """Return a name for what a session puts into the folder: the process, and a number in it."""
+    return f"{os.getpid()}-{next(_numbers)}"
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def require_own(folder: Path) -> None:

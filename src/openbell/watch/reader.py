@@ -22,6 +22,7 @@ from openbell.watch.places import (
     checksum,
     folders,
     is_held,
+    is_running,
     require_own,
     require_posix,
 )
@@ -160,7 +161,7 @@ class BoardReader:
     def is_alive(self) -> bool:
         """Whether the session's process still holds the board."""
         # A fork that outlived the session holds its lock, too.
-        return is_held(self._file) and _runs(self.read().pid)
+        return is_held(self._file) and is_running(self.read().pid)
 
     def close(self) -> None:
         """Close the file; the session sees nobody after two seconds."""
@@ -171,13 +172,3 @@ class BoardReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -139,6 +139,10 @@ class SnapshotTaker:
     name : str, optional
         That of the session's configuration when None, else ``session``.
 
+    Attributes
+    ----------
+    name : str
+
     Raises
     ------
     ArgumentError
@@ -154,13 +158,9 @@ class SnapshotTaker:
         else:
             self._root, self._session = source.root, source
             configured = str(source.config.session.name)
-        self._name = configured if name is None else name
-        if (
-            not isinstance(self._name, str)
-            or not self._name.strip()
-            or not self._name.isprintable()
-        ):
-            raise ArgumentError("name", self._name, "a printable name")
+        self.name = configured if name is None else name
+        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
+            raise ArgumentError("name", self.name, "a printable name")
         self._pid = os.getpid()
         self._paces: deque[tuple[int, int]] = deque(maxlen=_N_PACES)
 
@@ -176,7 +176,7 @@ class SnapshotTaker:
         taken_ns = monotonic_ns()
         return Snapshot(
             pid=self._pid,
-            name=self._name,
+            name=self.name,
             is_final=is_final,
             phase=_phase_of(root) if session is None else session.phase,
             date=None if window is None else window.date,
