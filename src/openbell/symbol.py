@@ -316,7 +316,7 @@ class SymbolSessionData(SymbolEngine):
     def note_extras(
         self, interval: str, ts_ns: int, trade_count: float = nan, vwap: float = nan
     ) -> None:
-        """Note what the source says of one bar, which is appended apart. About 0.5 us.
+        """Note what the source says of one bar, which is appended apart. O(segments).
 
         Parameters
         ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ _NEW_YORK = ZoneInfo("America/New_York")
 _MINUTES = {"1Min": 1, "5Min": 5, "15Min": 15, "30Min": 30, "1Hour": 60}
 _KINDS = ("bars", "trades", "quotes")
 
-Row = tuple[int, int, dict[str, Any]]
+_FAR_NS = 2**62
 
 
 class RestServer:
@@ -40,8 +41,8 @@ class RestServer:
         self.n_requests = 0
         #: Path and query of the latest requests, oldest first.
         self.requests: deque[tuple[str, dict[str, str]]] = deque(maxlen=10_000)
-        self._bars: dict[str, dict[int, dict[str, Any]]] = {}
-        self._prints: dict[str, dict[str, list[Row]]] = {"trades": {}, "quotes": {}}
+        self._bars: dict[str, _Rows] = {}
+        self._prints: dict[str, dict[str, _Rows]] = {"trades": {}, "quotes": {}}
         self._planned: deque[tuple[int, bytes, dict[str, str]]] = deque()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -75,31 +76,27 @@ class RestServer:
         counts = [1] * len(bars) if trade_counts is None else list(trade_counts)
         means = bars["close"].tolist() if vwaps is None else list(vwaps)
         with self._lock:
-            held = self._bars.setdefault(symbol, {})
+            held = self._bars.setdefault(symbol, _Rows())
             for (ts, o, h, low, c, v), n, vw in zip(bars.tolist(), counts, means, strict=True):
-                held[ts] = {
-                    "t": _rfc3339(ts), "o": o, "h": h, "l": low, "c": c, "v": v, "n": n, "vw": vw,
-                }  # fmt: skip
+                row = {"t": _rfc3339(ts), "o": o, "h": h, "l": low, "c": c, "v": v, "n": n}
+                held.put(ts, {**row, "vw": vw})
 
     def put_trades(
         self, symbol: str, trades: BarArray, conditions: Sequence[Sequence[str]] | None
     ) -> None:
         shown = conditions or [("@",)] * len(trades)
-        rows = [
-            (ts, ts, {"t": _rfc3339(ts), "x": "V", "p": p, "s": s, "c": list(c), "i": 1, "z": "C"})
-            for (ts, p, s), c in zip(trades.tolist(), shown, strict=True)
-        ]
         with self._lock:
-            self._prints["trades"].setdefault(symbol, []).extend(rows)
+            held = self._prints["trades"].setdefault(symbol, _Rows())
+            for (ts, p, s), c in zip(trades.tolist(), shown, strict=True):
+                row = {"t": _rfc3339(ts), "x": "V", "p": p, "s": s, "c": list(c), "i": 1, "z": "C"}
+                held.add(ts, row)
 
     def put_quotes(self, symbol: str, quotes: BarArray) -> None:
-        rows = [
-            (ts, ts, {"t": _rfc3339(ts), "bx": "V", "bp": b, "bs": bs, "ax": "V", "ap": a,
-                      "as": as_, "c": ["R"], "z": "C"})
-            for ts, b, a, bs, as_ in quotes.tolist()
-        ]  # fmt: skip
         with self._lock:
-            self._prints["quotes"].setdefault(symbol, []).extend(rows)
+            held = self._prints["quotes"].setdefault(symbol, _Rows())
+            for ts, b, a, bs, as_ in quotes.tolist():
+                row = {"t": _rfc3339(ts), "bx": "V", "bp": b, "bs": bs, "ax": "V", "ap": a}
+                held.add(ts, {**row, "as": as_, "c": ["R"], "z": "C"})
 
     def answer_next(self, n: int, status: int, body: bytes, headers: dict[str, str]) -> None:
         with self._lock:
@@ -136,47 +133,75 @@ class RestServer:
     def _find(self, parts: list[str], symbols: list[str], query: dict[str, str]) -> dict[str, Any]:
         kind = parts[0]
         if parts[1:] == ["latest"]:
-            rows = {s: self._rows(kind, s, "1Min") for s in symbols}
-            return {kind: {s: held[-1][2] for s, held in rows.items() if held}}
+            latest = {s: self._rows(kind, s, "1Min", 0, _FAR_NS)[-1:] for s in symbols}
+            return {kind: {s: rows[0] for s, rows in latest.items() if rows}}
         start_ns = to_ns(query["start"]) if "start" in query else 0
-        end_ns = to_ns(query["end"]) if "end" in query else 2**62
+        end_ns = to_ns(query["end"]) if "end" in query else _FAR_NS
         size = min(int(query.get("limit", 1000)), self.page_size)
         after_symbol, _, after = query.get("page_token", "").partition("|")
-        page: dict[str, list[dict[str, Any]]] = {}
+        page: dict[str, list[Any]] = {}
         n = 0
         for symbol in sorted(set(symbols)):
             if symbol < after_symbol:
                 continue
             first = int(after) if symbol == after_symbol else 0
-            rows = [
-                row for row in self._rows(kind, symbol, query.get("timeframe", ""))
-                if start_ns <= row[0] <= end_ns
-            ]  # fmt: skip
+            rows = self._rows(kind, symbol, query.get("timeframe", ""), start_ns, end_ns)
             taken = rows[first : first + size - n]
             if taken:
-                page[symbol] = [row[2] for row in taken]
+                page[symbol] = taken
             n += len(taken)
             if first + len(taken) < len(rows):
                 return {kind: page, "next_page_token": f"{symbol}|{first + len(taken)}"}
         return {kind: page, "next_page_token": None}
 
-    def _rows(self, kind: str, symbol: str, timeframe: str) -> list[Row]:
-        # Label, end and what is sent, ascending; what is not over yet is not there.
-        now_ns = 2**62 if self.clock is None else self.clock.now_ns()
+    def _rows(
+        self, kind: str, symbol: str, timeframe: str, start_ns: int, end_ns: int
+    ) -> list[Any]:
+        # Ascending; what is not over yet is not there.
+        now_ns = _FAR_NS if self.clock is None else self.clock.now_ns()
         if kind != "bars":
-            return [row for row in self._prints[kind].get(symbol, []) if row[1] <= now_ns]
-        held = self._bars.get(symbol, {})
-        minutes = [
-            (ts, ts + NS_PER_MINUTE, held[ts])
-            for ts in sorted(held)
-            if ts + NS_PER_MINUTE <= now_ns
-        ]
+            held = self._prints[kind].get(symbol, _NOTHING)
+            return held.between(start_ns, min(end_ns, now_ns))
+        minutes = self._bars.get(symbol, _NOTHING)
+        over_ns = now_ns - NS_PER_MINUTE
         if timeframe == "1Min":
-            return minutes
-        groups: dict[int, list[Row]] = {}
-        for row in minutes:
-            groups.setdefault(_bucket(row[0], timeframe), []).append(row)
-        return [(ts, rows[-1][1], _folded(ts, rows)) for ts, rows in groups.items()]
+            return minutes.between(start_ns, min(end_ns, over_ns))
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for ts_ns in minutes.labels:
+            if ts_ns <= over_ns:
+                groups.setdefault(_bucket(ts_ns, timeframe), []).append(minutes.rows[ts_ns])
+        return [_folded(ts, bars) for ts, bars in groups.items() if start_ns <= ts <= end_ns]
+
+
+class _Rows:
+    """Rows of one symbol, ascending, ready to be sent."""
+
+    def __init__(self) -> None:
+        self.labels: list[int] = []
+        self.sent: list[msgspec.Raw] = []
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def put(self, ts_ns: int, row: dict[str, Any]) -> None:
+        """Put a row in its place, or in that of one with its label."""
+        k = bisect_left(self.labels, ts_ns)
+        if k == len(self.labels) or self.labels[k] != ts_ns:
+            self.labels.insert(k, ts_ns)
+            self.sent.insert(k, msgspec.Raw(b"null"))
+        self.sent[k] = msgspec.Raw(msgspec.json.encode(row))
+        self.rows[ts_ns] = row
+
+    def add(self, ts_ns: int, row: dict[str, Any]) -> None:
+        """Add a row after those it has."""
+        assert not self.labels or ts_ns >= self.labels[-1]
+        self.labels.append(ts_ns)
+        self.sent.append(msgspec.Raw(msgspec.json.encode(row)))
+
+    def between(self, first_ns: int, last_ns: int) -> list[msgspec.Raw]:
+        """Those from an instant to another, both included."""
+        return self.sent[bisect_left(self.labels, first_ns) : bisect_right(self.labels, last_ns)]
+
+
+_NOTHING = _Rows()
 
 
 def _bucket(ts_ns: int, timeframe: str) -> int:
@@ -188,8 +213,7 @@ def _bucket(ts_ns: int, timeframe: str) -> int:
     return ts_ns - ts_ns % (_MINUTES[timeframe] * NS_PER_MINUTE)
 
 
-def _folded(ts_ns: int, rows: list[Row]) -> dict[str, Any]:
-    bars = [row[2] for row in rows]
+def _folded(ts_ns: int, bars: list[dict[str, Any]]) -> dict[str, Any]:
     volume = sum(bar["v"] for bar in bars)
     weighted = sum(bar["vw"] * bar["v"] for bar in bars)
     return {

@@ -42,6 +42,20 @@ def test_drop_is_told_once_and_everything_is_subscribed_again(
     wait_until(lambda: receiver.n("bar"))
 
 
+def test_losses_write_no_log_lines_of_the_library(
+    alpaca: AlpacaServer,
+    live_alpaca: tuple[AlpacaStream, Receiver],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, receiver = live_alpaca
+    alpaca.drop()
+    wait_until(lambda: receiver.n("connected") == 2)
+    assert not [r.getMessage() for r in caplog.records if r.name.startswith("alpaca.")]
+    # Those of a stream of the user's own are theirs.
+    logging.getLogger("alpaca.data.live.websocket").warning("another's")
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("alpaca.")] == ["another's"]
+
+
 def test_nobody_there_is_tried_again(alpaca: AlpacaServer, open_alpaca: Open) -> None:
     _, receiver = open_alpaca("AAPL", url="ws://127.0.0.1:9/v2/iex")
     wait_until(lambda: receiver.n("disconnected") >= 2)

@@ -11,7 +11,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from openbell.clock import SessionWindow
+from openbell.clock import SessionWindow, TimeManager
 from openbell.config import SessionConfig
 from openbell.errors import ArgumentError, DataSourceError, IntervalError, SourceUnavailableError
 from openbell.schema import (
@@ -248,6 +248,31 @@ def test_load_refuses_what_does_not_begin_at_the_open(source: AlpacaSource) -> N
         source.load("A", "1s", WINDOW)
 
 
+def test_load_days_is_one_request_for_several_sessions(
+    alpaca: AlpacaServer, source: AlpacaSource
+) -> None:
+    calendar = TimeManager("XNYS")
+    days = [date(2025, 7, 2), date(2025, 7, 3), date(2025, 7, 7), date(2025, 7, 8)]
+    windows = [calendar.session_window(day) for day in days]
+    for window in (windows[0], windows[1], windows[3]):
+        bars = minutes(800, first=-60)
+        bars["timestamp"] += window.open_ns - OPEN_NS
+        alpaca.put("A", bars)
+    for interval in ("1m", "30m", "1d"):
+        n = alpaca.n_requests
+        found = source.load_days("A", interval, windows)
+        assert alpaca.n_requests == n + 1
+        assert list(found) == [days[0], days[1], days[3]]
+        for window in windows:
+            alone = source.load("A", interval, window)
+            assert found.get(window.date, alone[:0]).tobytes() == alone.tobytes()
+    # The third of July ends at 13:00.
+    assert len(source.load_days("A", "1m", windows)[days[1]]) == 210
+    assert source.load_days("A", "1m", []) == {}
+    alpaca.invalid_symbols.add("B")
+    assert "invalid symbol: B" in str(failure(lambda: source.load_days("B", "1m", windows)))
+
+
 def test_load_many_gives_every_symbol_once_in_order(
     alpaca: AlpacaServer, source: AlpacaSource
 ) -> None:
@@ -285,7 +310,8 @@ def test_load_between_names_the_refused_symbol_alone(
     for symbol in ("A", "B", "C"):
         alpaca.put(symbol, minutes(4))
     alpaca.invalid_symbols.add("B")
-    found = dict(source.load_between(["A", "B", "x y", "C"], "1m", OPEN_NS, WINDOW.close_ns))
+    asked = source.load_between(["A", "B", "x y", "C"], "1m", OPEN_NS, WINDOW.close_ns)
+    found = {symbol: bars for symbol, bars, _ in asked}
     assert list(found) == ["A", "B", "x y", "C"]
     assert len(found["A"]) == len(found["C"]) == 4  # type: ignore[arg-type]
     for symbol in ("B", "x y"):
@@ -299,24 +325,24 @@ def test_load_between_takes_labels_from_start_to_before_end(
 ) -> None:
     alpaca.put("A", minutes())
     start_ns, end_ns = OPEN_NS + 5 * NS_PER_MINUTE, OPEN_NS + 8 * NS_PER_MINUTE
-    [(_, bars)] = source.load_between(["A"], "1m", start_ns, end_ns)
+    [(_, bars, _)] = source.load_between(["A"], "1m", start_ns, end_ns)
     assert isinstance(bars, np.ndarray)
     assert bars.tobytes() == minutes()[5:8].tobytes()
     n = alpaca.n_requests
-    [(_, none)] = source.load_between(["A"], "1m", end_ns, end_ns)
+    [(_, none, _)] = source.load_between(["A"], "1m", end_ns, end_ns)
     assert len(none) == 0  # type: ignore[arg-type]
     assert alpaca.n_requests == n
-    [(_, day)] = source.load_between(["A"], "1d", start_ns, end_ns)
+    [(_, day, _)] = source.load_between(["A"], "1d", start_ns, end_ns)
     assert isinstance(day, DataSourceError)
 
 
-def test_load_between_with_extras_aligns_them_with_what_is_over(
+def test_load_between_aligns_them_with_what_is_over(
     alpaca: AlpacaServer, source: AlpacaSource
 ) -> None:
     alpaca.put("A", minutes(5), trade_counts=[7, 8, 9, 10, 11], vwaps=[1.5, 2.5, 3.5, 4.5, 5.5])
     source.clock = SetClock(OPEN_NS + 3 * NS_PER_MINUTE)
     alpaca.invalid_symbols.add("B")
-    found = list(source.load_between_with_extras(["A", "B"], "1m", OPEN_NS, WINDOW.close_ns))
+    found = list(source.load_between(["A", "B"], "1m", OPEN_NS, WINDOW.close_ns))
     symbol, bars, extras = found[0]
     assert symbol == "A"
     assert len(bars) == 3  # type: ignore[arg-type]
@@ -340,7 +366,7 @@ def test_seconds_are_made_of_trades(alpaca: AlpacaServer, make_alpaca: Make) -> 
     alpaca.put_trades("A", trades, [["@"], ["@"], ["@", "I"], ["@"]])
     alpaca.page_size = 3
     source = make_alpaca(seconds=True)
-    [(_, bars, extras)] = source.load_between_with_extras(["A"], "1s", OPEN_NS, WINDOW.close_ns)
+    [(_, bars, extras)] = source.load_between(["A"], "1s", OPEN_NS, WINDOW.close_ns)
     assert isinstance(bars, np.ndarray)
     assert bars.tolist() == [
         (OPEN_NS, 10.0, 11.0, 10.0, 11.0, 10.0),
@@ -349,7 +375,7 @@ def test_seconds_are_made_of_trades(alpaca: AlpacaServer, make_alpaca: Make) -> 
     assert extras["trade_count"].tolist() == [2, 1]
     assert extras["vwap"].tolist() == [10.5, 12.0]
     assert source.load("A", "1s", WINDOW).tobytes() == bars.tobytes()
-    [(_, nothing)] = source.load_between(["NOPE"], "1s", OPEN_NS, WINDOW.close_ns)
+    [(_, nothing, _)] = source.load_between(["NOPE"], "1s", OPEN_NS, WINDOW.close_ns)
     assert len(nothing) == 0  # type: ignore[arg-type]
 
 

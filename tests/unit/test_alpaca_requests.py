@@ -102,8 +102,8 @@ def test_an_outage_is_not_asked_about_for_each_symbol(
     symbols = [f"S{k}" for k in range(450)]
     alpaca.fail_rest(1000, 503)
     found = list(source.load_between(symbols, "1m", OPEN_NS, WINDOW.close_ns))
-    assert [symbol for symbol, _ in found] == symbols
-    assert all(isinstance(bars, SourceUnavailableError) for _, bars in found)
+    assert [symbol for symbol, _, _ in found] == symbols
+    assert all(isinstance(bars, SourceUnavailableError) for _, bars, _ in found)
     assert alpaca.n_requests == 5
 
 
@@ -226,7 +226,7 @@ def test_rows_with_another_offset_and_without_extras_are_read(
 ) -> None:
     row = GOOD.replace(b"13:30:00Z", b"09:30:00-04:00").replace(b',"n":4,"vw":1.5', b"")
     alpaca.rest_garbage(1, b'{"bars": {"A": [%s]}, "next_page_token": null}' % row)
-    [(_, bars, extras)] = source.load_between_with_extras(["A"], "1m", OPEN_NS, WINDOW.close_ns)
+    [(_, bars, extras)] = source.load_between(["A"], "1m", OPEN_NS, WINDOW.close_ns)
     assert bars["timestamp"].tolist() == [OPEN_NS]  # type: ignore[call-overload]
     assert np.isnan(extras["trade_count"]).all()
     assert np.isnan(extras["vwap"]).all()

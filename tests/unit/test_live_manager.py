@@ -99,7 +99,7 @@ class Breaking(SyntheticSource):
         for n, symbol in enumerate(symbols):
             if n:
                 raise SourceUnavailableError(self.name, "is out of order")
-            yield symbol, np.zeros(0, "i8")
+            yield symbol, np.zeros(0, "i8"), {}
 
 
 def test_source_that_breaks_fails_those_it_did_not_answer_for(clock: TimeManager) -> None:

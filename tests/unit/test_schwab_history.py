@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ def clock() -> StoppedClock:
 def server(clock: StoppedClock) -> Iterator[SchwabServer]:
     with SchwabServer(clock=clock) as made:
         yield made
+
+
+def by_symbol(answers: Iterable[tuple[str, Any, Any]]) -> dict[str, Any]:
+    return {symbol: bars for symbol, bars, _ in answers}
 
 
 def source_of(server: SchwabServer, **options: Any) -> SchwabSource:
@@ -138,8 +142,8 @@ def test_load_of_a_day_is_labelled_by_the_open(server: SchwabServer) -> None:
 def test_extended_hours_are_asked_for_only_when_wanted(server: SchwabServer) -> None:
     server.put("AAPL", minutes(DAY, 30, first=-30))
     span = (OPEN_NS - 60 * NS_PER_MINUTE, OPEN_NS)
-    ((_, regular),) = source_of(server).load_between(["AAPL"], "1m", *span)
-    ((_, extended),) = source_of(server, extended=True).load_between(["AAPL"], "1m", *span)
+    ((_, regular, _),) = source_of(server).load_between(["AAPL"], "1m", *span)
+    ((_, extended, _),) = source_of(server, extended=True).load_between(["AAPL"], "1m", *span)
     assert (len(regular), len(extended)) == (0, 30)
 
 
@@ -179,7 +183,9 @@ def test_unknown_symbol_is_told_from_one_that_did_not_trade(server: SchwabServer
     assert source.intervals("NOPE") == []
     assert source.dates("QUIET", "1m") is None
     span = (OPEN_NS, OPEN_NS + 10 * NS_PER_MINUTE)
-    found = dict(source.load_between(["QUIET", "NOPE"], "1m", *span))
+    found = {
+        symbol: bars for symbol, bars, _ in source.load_between(["QUIET", "NOPE"], "1m", *span)
+    }
     assert len(found["QUIET"]) == 0
     assert type(found["NOPE"]) is not SourceUnavailableError
     assert str(found["NOPE"]) == "source 'schwab': knows no symbol NOPE"
@@ -224,15 +230,18 @@ def test_load_between_gives_labels_from_the_start_to_before_the_end(server: Schw
     server.put("MSFT", minutes(DAY, 5, first=20))
     source = source_of(server)
     start_ns, end_ns = OPEN_NS + 10 * NS_PER_MINUTE, OPEN_NS + 25 * NS_PER_MINUTE
-    found = dict(source.load_between(["MSFT", "AAPL", "MSFT"], "1m", start_ns, end_ns))
+    found = {
+        symbol: bars
+        for symbol, bars, _ in source.load_between(["MSFT", "AAPL", "MSFT"], "1m", start_ns, end_ns)
+    }
     assert list(found) == ["MSFT", "AAPL"]
     assert found["AAPL"]["timestamp"].tolist() == list(range(start_ns, end_ns, NS_PER_MINUTE))
     assert len(found["MSFT"]) == 5
-    extras = list(source.load_between_with_extras(["AAPL"], "1m", start_ns, end_ns))
+    extras = list(source.load_between(["AAPL"], "1m", start_ns, end_ns))
     assert [(symbol, len(bars), more) for symbol, bars, more in extras] == [("AAPL", 15, {})]
-    ((_, nothing),) = source.load_between(["AAPL"], "1m", start_ns, start_ns)
+    ((_, nothing, _),) = source.load_between(["AAPL"], "1m", start_ns, start_ns)
     assert len(nothing) == 0
-    ((_, refused),) = source.load_between(["AAPL"], "1d", start_ns, end_ns)
+    ((_, refused, _),) = source.load_between(["AAPL"], "1d", start_ns, end_ns)
     assert isinstance(refused, DataSourceError)
 
 
@@ -250,7 +259,12 @@ def test_busy_server_is_given_up_after_three_times(server: SchwabServer) -> None
     server.put("MSFT", minutes(DAY))
     server.fail_rest(3, 503)
     source = source_of(server)
-    found = dict(source.load_between(["AAPL", "MSFT"], "1m", OPEN_NS, OPEN_NS + NS_PER_MINUTE))
+    found = {
+        symbol: bars
+        for symbol, bars, _ in source.load_between(
+            ["AAPL", "MSFT"], "1m", OPEN_NS, OPEN_NS + NS_PER_MINUTE
+        )
+    }
     assert isinstance(found["AAPL"], SourceUnavailableError)
     assert found["AAPL"].reason == "bars of AAPL: it answered 503"
     assert len(found["MSFT"]) == 1
@@ -260,7 +274,10 @@ def test_server_that_is_gone_is_not_asked_for_every_symbol(server: SchwabServer)
     source = source_of(server)
     server.drop_rest(100)
     symbols = [f"S{n}" for n in range(20)]
-    found = dict(source.load_between(symbols, "1m", OPEN_NS, OPEN_NS + NS_PER_MINUTE))
+    found = {
+        symbol: bars
+        for symbol, bars, _ in source.load_between(symbols, "1m", OPEN_NS, OPEN_NS + NS_PER_MINUTE)
+    }
     assert list(found) == symbols
     assert all(isinstance(error, SourceUnavailableError) for error in found.values())
     assert server.n_requests == 6

@@ -139,7 +139,7 @@ def test_stream_and_load_between_leave_no_hole_in_mid_session(
     stream, receiver = start(opened, source, "1s", clock)
     stream.subscribe(["A"])
     wait_until(lambda: receiver.n_bars > 10)
-    ((_, past),) = source.load_between(["A"], "1s", window.open_ns, window.close_ns)
+    ((_, past, _),) = source.load_between(["A"], "1s", window.open_ns, window.close_ns)
     assert isinstance(past, np.ndarray)
     bars = source.load("A", "1s", window)
     assert past.tobytes() == bars[: len(past)].tobytes()
@@ -172,7 +172,7 @@ def test_unknown_symbol_is_refused_alone(opened: list[SyntheticStream]) -> None:
     stream.subscribe(["NOPE", "A"])
     wait_until(lambda: receiver.n_bars > 0)
     assert receiver.events == [("connected",), ("refused", "NOPE", "unknown symbol")]
-    ((symbol, error), (_, bars)) = source.load_between(["NOPE", "A"], "1s", 0, 10)
+    ((symbol, error, _), (_, bars, _)) = source.load_between(["NOPE", "A"], "1s", 0, 10)
     assert (symbol, type(error), len(bars)) == ("NOPE", DataSourceError, 0)  # type: ignore[arg-type]
 
 
@@ -225,7 +225,7 @@ def test_load_between_leaves_out_what_is_not_over() -> None:
     def labels(now_ns: int, start_ns: int = 0, end_ns: int = 2**62) -> list[int]:
         source._clock = AcceleratedClock(now_ns, 1e-9)
         start_ns, end_ns = max(start_ns, window.open_ns - 9), min(end_ns, window.close_ns + 9)
-        ((_, bars),) = source.load_between(["A"], "1m", start_ns, end_ns)
+        ((_, bars, _),) = source.load_between(["A"], "1m", start_ns, end_ns)
         assert isinstance(bars, np.ndarray)
         return [(ts - window.open_ns) // minute for ts in bars["timestamp"].tolist()]
 
@@ -245,7 +245,7 @@ def test_load_between_leaves_out_what_is_not_over() -> None:
 def test_load_between_spans_sessions() -> None:
     source, window = make([["09:30", "09:31"]])
     later = source._sessions.session_window(date(2025, 7, 7))
-    ((_, bars),) = source.load_between(["A"], "1m", window.open_ns, later.close_ns)
+    ((_, bars, _),) = source.load_between(["A"], "1m", window.open_ns, later.close_ns)
     assert isinstance(bars, np.ndarray)
     assert [window.open_ns, later.open_ns] == bars["timestamp"][[0, -1]].tolist()
     assert len(bars) == 3

@@ -25,6 +25,7 @@ from openbell.lifecycle.streams import history_base
 from openbell.lifecycle.validation import SymbolValidationResult
 from openbell.processing.session_indicators import PastSessions
 from openbell.schema import QUOTE_DTYPE, BarArray, as_bars
+from openbell.sources.streaming import Extras
 from openbell.symbol import AddedBy, SymbolSessionData
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ __all__ = ["Fetched", "SymbolLoader"]
 
 _log = logging.getLogger("openbell.lifecycle")
 
-Extras = dict[str, npt.NDArray[np.float64]]
 ProgressCallback = Callable[[str, int, int], object]
 
 
@@ -239,7 +239,7 @@ class SymbolLoader:
     ) -> None:
         """Put the day's base bars on a record, and what is known beside them."""
         if self.feed is not None:
-            self.feed.put_history(rec, bars, extras)
+            self.feed.put_history(rec, bars, extras or {})
             self._root.set_stream_active(rec.symbol, "bars")
             return
         if extras:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from time import monotonic, perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from openbell.live.worker import Answer, QualityWorker, Range
 from openbell.processing import DataQualityManager
 from openbell.schema import BAR_DTYPE, NS_PER_MINUTE, NS_PER_SECOND, BarArray
 from openbell.session import SessionData
+from openbell.sources.streaming import Extras
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class LiveFeed:
 
     def load_day(
         self, symbols: Collection[str], interval: str
-    ) -> Iterator[tuple[str, BarArray | Exception, Any]]:
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
         """Load what history has by now of the day, for symbols that are subscribed.
 
         Where it cannot answer for the moment, it is asked again in the background.
@@ -170,7 +171,7 @@ class LiveFeed:
             else:
                 yield symbol, bars, extras
 
-    def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Any) -> None:
+    def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Extras) -> None:
         """Put what history has of the day on a record, which :meth:`adopt` takes in afterwards."""
         self.intake.put_history(record, bars, extras)
 

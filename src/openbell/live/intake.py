@@ -17,6 +17,7 @@ from openbell.live.inbox import DAILY, QUOTE, TRADE, Message
 from openbell.live.ranks import RANK_HISTORY, RANK_STREAM, RANK_UPDATE, RankedBars
 from openbell.live.worker import Answer
 from openbell.schema import BarArray, to_datetime
+from openbell.sources.streaming import Extras
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Intake:
         """The base interval of each symbol whose bars are stored."""
         return {symbol: ranked.interval for symbol, ranked in self._bars.items()}
 
-    def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Any) -> None:
+    def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Extras) -> None:
         """Put what history has of the day on a record, after what a recording had of it."""
         ranked = self._ranked(record)
         if self._recording is not None:
@@ -126,12 +127,14 @@ class Intake:
             held = self._bars[record.symbol] = RankedBars(record, self._window)
         return held
 
-    def _put_block(self, ranked: RankedBars, bars: BarArray, extras: Any) -> tuple[BarArray, int]:
+    def _put_block(
+        self, ranked: RankedBars, bars: BarArray, extras: Extras
+    ) -> tuple[BarArray, int]:
         is_taken, n_new = ranked.put_block(RANK_HISTORY, bars)
         taken = bars[is_taken]
         if not len(taken):
             return taken, n_new
-        beside = {name: np.asarray(values)[is_taken] for name, values in (extras or {}).items()}
+        beside = {name: np.asarray(values)[is_taken] for name, values in extras.items()}
         record = ranked.record
         if beside:
             record.note_extras_block(ranked.interval, taken["timestamp"], **beside)

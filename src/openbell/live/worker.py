@@ -7,19 +7,18 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from openbell.clock.live import LiveClock
 from openbell.errors import SourceUnavailableError
 from openbell.gaps import GapInfo
 from openbell.processing import DataQualityManager
 from openbell.schema import NS_PER_MINUTE, NS_PER_SECOND, BarArray, to_iso
+from openbell.sources.streaming import Extras
 
 __all__ = ["Answer", "QualityWorker", "Range"]
 
 _log = logging.getLogger("openbell.live")
-
-Extras = dict[str, Any]
 
 #: Gaps of several symbols that lie so near each other are asked for together.
 _NEAR_NS: Final = 10 * NS_PER_MINUTE

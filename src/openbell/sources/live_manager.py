@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date as Date
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from openbell.intervals import interval as parse_interval
 from openbell.schema import BAR_DTYPE, BarArray
 from openbell.sources.manager import DataManager
 from openbell.sources.protocol import DataSource
-from openbell.sources.streaming import StreamingSource
+from openbell.sources.streaming import Extras, StreamingSource
 
 __all__ = ["LiveDataManager"]
+
+_log = logging.getLogger("openbell.sources")
 
 
 class LiveDataManager(DataManager):
@@ -61,16 +64,30 @@ class LiveDataManager(DataManager):
         return cast("StreamingSource | None", found)
 
     def prime(self, symbols: Sequence[str]) -> None:
-        """Let sources that can find out about many symbols at once do so."""
+        """Let sources that can find out about many symbols at once do so.
+
+        Raises
+        ------
+        DataSourceError
+            When no source that streams can be asked; one of several that cannot is warned of.
+        """
+        failed: list[DataSourceError] = []
         for source in self.streaming:
             prime = getattr(source, "prime", None)
-            if prime is not None:
-                prime(symbols)
+            try:
+                if prime is not None:
+                    prime(symbols)
+            except DataSourceError as error:
+                failed.append(error)
+        if len(failed) == len(self.streaming):
+            raise failed[0]
+        for one in failed:
+            _log.warning("%s", one)
 
     def stream_intervals(self, symbol: str) -> list[str]:
         """Intervals that the symbol's bars can be streamed in, finest first."""
         source = self.source_of(symbol)
-        return [] if source is None else list(getattr(source, "stream_intervals", ("1m",)))
+        return [] if source is None else list(source.stream_intervals)
 
     def available_intervals(self, symbol: str) -> list[str]:
         """Intervals that some source holds of the symbol, finest first."""
@@ -104,12 +121,21 @@ class LiveDataManager(DataManager):
         self, symbol: str, interval: str, dates: Sequence[Date]
     ) -> dict[Date, BarArray]:
         """Load whole sessions of one symbol; see :meth:`DataManager.load_historical_bars`."""
-        windows = {date: self.time_manager.session_window(date) for date in dates}
-        found = {
-            date: dict(self.load_session_bars([symbol], interval, window))[symbol]
-            for date, window in windows.items()
-        }
-        return {date: bars for date, bars in found.items() if len(bars)}
+        name = parse_interval(interval).name
+        left = {date: self.time_manager.session_window(date) for date in dates}
+        found: dict[Date, BarArray] = {}
+        for source in self._holding(symbol):
+            if name not in source.intervals(symbol):
+                continue
+            ask = getattr(source, "load_days", None)
+            if ask is not None:
+                # A broker gives many days in one request.
+                days = ask(symbol, name, list(left.values()))
+            else:
+                days = {date: source.load(symbol, name, window) for date, window in left.items()}
+            found.update({date: bars for date, bars in days.items() if len(bars)})
+            left = {date: window for date, window in left.items() if date not in found}
+        return {date: found[date] for date in dates if date in found}
 
     def load_session_bars(
         self, symbols: Sequence[str], interval: str, window: SessionWindow
@@ -135,7 +161,7 @@ class LiveDataManager(DataManager):
 
     def load_since(
         self, symbols: Collection[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception, dict[str, Any]]]:
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
         """Load what the streaming sources have by now of a part of the day.
 
         Yields
@@ -158,7 +184,9 @@ class LiveDataManager(DataManager):
         for streaming in self.streaming:
             left = dict.fromkeys(by_source.get(id(streaming), []))
             try:
-                for symbol, bars, extras in _with_extras(streaming, left, name, start_ns, end_ns):
+                for symbol, bars, extras in streaming.load_between(
+                    list(left), name, start_ns, end_ns
+                ):
                     left.pop(symbol, None)
                     yield symbol, bars, extras
             except Exception as error:  # a source may be anybody's code
@@ -173,14 +201,3 @@ class LiveDataManager(DataManager):
 
     def _holding(self, symbol: str) -> list[DataSource]:
         return [source for source in self.sources if source.has_symbol(symbol)]
-
-
-def _with_extras(
-    source: StreamingSource, symbols: Collection[str], name: str, start_ns: int, end_ns: int
-) -> Iterator[tuple[str, BarArray | Exception, dict[str, Any]]]:
-    ask = getattr(source, "load_between_with_extras", None)
-    if ask is not None:
-        yield from ask(list(symbols), name, start_ns, end_ns)
-        return
-    for symbol, bars in source.load_between(list(symbols), name, start_ns, end_ns):
-        yield symbol, bars, {}

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from openbell.clock.live import LiveClock
 from openbell.schema import BarArray
 from openbell.sources.protocol import DataSource
 
-__all__ = ["BarStream", "StreamReceiver", "StreamingSource"]
+__all__ = ["BarStream", "Extras", "StreamReceiver", "StreamingSource"]
+
+#: Columns beside the bars of an array, one value for each, NaN where unknown.
+Extras = dict[str, npt.NDArray[np.float64]]
 
 
 class StreamReceiver(Protocol):
@@ -98,7 +104,18 @@ class BarStream(Protocol):
 
 @runtime_checkable
 class StreamingSource(DataSource, Protocol):
-    """A source of past bars that also sends those that are being made."""
+    """A source of past bars that also sends those that are being made.
+
+    One that can find out about many symbols at once may also have ``prime(symbols)``, and one
+    that can give many days at once ``load_days(symbol, interval, windows) -> dict``.
+
+    Attributes
+    ----------
+    stream_intervals : tuple of str
+        Intervals that it streams, finest first.
+    """
+
+    stream_intervals: tuple[str, ...]
 
     def stream(
         self, interval: str, clock: LiveClock, *, quotes: bool = False, trades: bool = False
@@ -114,7 +131,7 @@ class StreamingSource(DataSource, Protocol):
 
     def load_between(
         self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception]]:
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
         """Load what the source has of several symbols by now, for a part of a day.
 
         Parameters
@@ -126,8 +143,9 @@ class StreamingSource(DataSource, Protocol):
 
         Yields
         ------
-        (str, numpy.ndarray or Exception)
-            Every symbol once, ``BAR_DTYPE``, ascending; or why its bars cannot be had:
-            ``SourceUnavailableError`` when asking again later may help.
+        (str, numpy.ndarray or Exception, dict)
+            Every symbol once: its bars, ``BAR_DTYPE``, ascending, or why they cannot be had
+            (``SourceUnavailableError`` when asking again later may help); and ``trade_count``
+            and ``vwap`` beside them, float64, as far as the source has them.
         """
         ...

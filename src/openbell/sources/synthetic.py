@@ -24,6 +24,7 @@ from openbell.intervals import interval as parse_interval
 from openbell.schema import BAR_DTYPE, QUOTE_DTYPE, TICK_DTYPE, BarArray, Int64Array
 from openbell.sources.columns import columns_to_bars
 from openbell.sources.dataset import DatasetWriter
+from openbell.sources.streaming import Extras
 from openbell.sources.synthetic_stream import SyntheticStream, windows_from
 
 __all__ = ["SyntheticSource", "synthetic_symbols", "write_sample"]
@@ -170,7 +171,7 @@ class SyntheticSource:
 
     def load_between(
         self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception]]:
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
         """Load what is over by now of a part of a day, or of several; see ``StreamingSource``."""
         windows = []
         for window in windows_from(self._sessions, start_ns):
@@ -179,7 +180,7 @@ class SyntheticSource:
             windows.append(window)
         for symbol in symbols:
             if not self.has_symbol(symbol):
-                yield symbol, DataSourceError(self.name, f"does not know {symbol}")
+                yield symbol, DataSourceError(self.name, f"does not know {symbol}"), {}
                 continue
             parts = [np.empty(0, BAR_DTYPE)]
             for window in windows:
@@ -190,7 +191,7 @@ class SyntheticSource:
                 until_ns = end_ns if n_over == grid.n_slots else grid.starts_ns[n_over]
                 first, stop = np.searchsorted(labels, (start_ns, min(end_ns, until_ns)))
                 parts.append(bars[first:stop])
-            yield symbol, np.concatenate(parts)
+            yield symbol, np.concatenate(parts), {}
 
     @property
     def _sessions(self) -> TimeManager:

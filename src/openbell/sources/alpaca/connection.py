@@ -18,7 +18,6 @@ import msgpack
 from alpaca.data.enums import DataFeed
 from alpaca.data.live import StockDataStream
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.legacy.exceptions import InvalidStatusCode
 
 from openbell.clock.live import LiveClock
 from openbell.sources.alpaca.keys import PLACEHOLDER, Keys
@@ -115,6 +114,7 @@ class Connection(StockDataStream):
         self._builder = SecondsBuilder() if interval == "1s" else None
         self._tells_trades = trades
         main = ("trades",) if self._builder else ("bars", "updatedBars", "dailyBars")
+        # Of quotes and trades fewer may be had than of bars: asked for apart, they cost no bars.
         others = (
             ("quotes",) if quotes else (),
             ("trades",) if trades and not self._builder else (),
@@ -249,7 +249,7 @@ class Connection(StockDataStream):
             return str(error)
         if isinstance(error, TimeoutError):
             return f"no answer within {self._answer_timeout_s:g} s"
-        if isinstance(error, InvalidStatusCode):
+        if hasattr(error, "status_code"):
             return f"connecting was answered with HTTP {error.status_code}"
         if isinstance(error, ConnectionClosed):
             code = "" if error.rcvd is None else f" with code {error.rcvd.code}"

@@ -35,14 +35,13 @@ from openbell.sources.alpaca.pages import (
 )
 from openbell.sources.alpaca.rest import BadRequestError, RestClient
 from openbell.sources.alpaca.stream import AlpacaStream
-from openbell.sources.columns import FloatArray
+from openbell.sources.streaming import Extras
 
 __all__ = ["AlpacaSource"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Extras = dict[str, FloatArray]
 
 #: Alpaca's data begins there.
 _FIRST_DATE: Final = Date(2016, 1, 1)
@@ -231,17 +230,42 @@ class AlpacaSource:
             else:
                 yield symbol, found
 
+    def load_days(
+        self, symbol: str, interval: str, windows: Sequence[SessionWindow]
+    ) -> dict[Date, BarArray]:
+        """Bars of several sessions of one symbol, by one request and its pages.
+
+        Parameters
+        ----------
+        windows : sequence of SessionWindow
+            What lies between them is asked for too: they should be days in a row.
+
+        Returns
+        -------
+        dict of datetime.date to numpy.ndarray
+            In the order of the windows; a session without bars is left out. Raises as
+            :meth:`load` does.
+        """
+        if not windows:
+            return {}
+        self._check_held(interval)
+        spans = [self._span(interval, window) for window in windows]
+        first, last = min(start for start, _ in spans), max(end for _, end in spans)
+        [(_, found, _)] = self._load([symbol], interval, first, last)
+        if isinstance(found, Exception):
+            raise found
+        days: dict[Date, BarArray] = {}
+        for window, (start_ns, end_ns) in zip(windows, spans, strict=True):
+            low, high = np.searchsorted(found["timestamp"], (start_ns, end_ns))
+            bars = self._of_session(found[low:high].copy(), interval, window)
+            if len(bars):
+                days[window.date] = bars
+        return days
+
     def load_between(
         self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception]]:
-        """Load what there is by now for a part of a day; see :class:`StreamingSource`."""
-        for symbol, found, _ in self.load_between_with_extras(symbols, interval, start_ns, end_ns):
-            yield symbol, found
-
-    def load_between_with_extras(
-        self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
     ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
-        """The same, with the columns that stand beside the bars.
+        """Load what there is by now for a part of a day; see :class:`StreamingSource`.
 
         Yields
         ------
@@ -315,17 +339,26 @@ class AlpacaSource:
         self, symbols: Sequence[str], interval: str, window: SessionWindow
     ) -> Iterator[tuple[str, BarArray | Exception]]:
         self._check_held(interval)
-        is_daily = interval == "1d"
-        if not is_daily:
-            _check_aligned(interval, window)
-        span = _day(window.date) if is_daily else (window.open_ns, window.close_ns)
-        for symbol, found, _ in self._load(symbols, interval, *span):
+        for symbol, found, _ in self._load(symbols, interval, *self._span(interval, window)):
             if isinstance(found, Exception):
                 yield symbol, found
-            elif is_daily:
-                yield symbol, _as_of_session(found, window, self.clock.now_ns())
             else:
-                yield symbol, _inside(found, window)
+                yield symbol, self._of_session(found, interval, window)
+
+    def _span(self, interval: str, window: SessionWindow) -> tuple[int, int]:
+        if interval == "1d":
+            return _day(window.date)
+        _check_aligned(interval, window)
+        return window.open_ns, window.close_ns
+
+    def _of_session(self, bars: BarArray, interval: str, window: SessionWindow) -> BarArray:
+        if interval != "1d":
+            return _inside(bars, window)
+        if self.clock.now_ns() < window.close_ns:
+            return bars[:0]
+        # Theirs is labelled by the day's midnight.
+        bars["timestamp"] = window.open_ns
+        return bars[-1:]
 
     def _load(
         self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
@@ -425,13 +458,6 @@ def _check_aligned(interval: str, window: SessionWindow) -> None:
     if any(opened % step_ns for opened, _ in window.segments):
         reason = f"its {interval} bars do not begin at {window.open:%H:%M} UTC, the open; use 1m"
         raise DataSourceError(NAME, reason)
-
-
-def _as_of_session(bars: BarArray, window: SessionWindow, now_ns: int) -> BarArray:
-    if now_ns < window.close_ns:
-        return bars[:0]
-    bars["timestamp"] = window.open_ns
-    return bars[-1:]
 
 
 def _inside(rows: BarArray, window: SessionWindow) -> BarArray:

@@ -30,6 +30,7 @@ from openbell.sources.schwab.candles import empty_bars, read_candles
 from openbell.sources.schwab.login import NAME, check_environment, client_from_environment, sdk
 from openbell.sources.schwab.rest import Rest
 from openbell.sources.schwab.stream import SchwabStream
+from openbell.sources.streaming import Extras
 
 __all__ = ["SchwabSource"]
 
@@ -212,7 +213,7 @@ class SchwabSource:
 
     def load_between(
         self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception]]:
+    ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
         """Load what there is of several symbols by now, for a part of a day.
 
         Parameters
@@ -225,34 +226,28 @@ class SchwabSource:
 
         Yields
         ------
-        (str, numpy.ndarray or Exception)
-            Every symbol once, in the order asked; ``SourceUnavailableError`` when asking again
-            later may help. When that, or a refused token, is the answer for two symbols one after
-            the other, it is that of those left, too, which are not asked for.
+        (str, numpy.ndarray or Exception, dict)
+            Every symbol once, in the order asked, with nothing beside its bars;
+            ``SourceUnavailableError`` when asking again later may help. When that, or a refused
+            token, is the answer for two symbols one after the other, it is that of those left,
+            too, which are not asked for.
         """
         in_vain, error = 0, DataSourceError(NAME, "")
         for symbol in dict.fromkeys(symbols):
             if in_vain >= _N_IN_VAIN:
-                yield symbol, error
+                yield symbol, error, {}
                 continue
             try:
                 bars = self._bars(symbol, interval, start_ns, end_ns)
             except _UnknownSymbol as unknown:
                 in_vain = 0
-                yield symbol, unknown
+                yield symbol, unknown, {}
             except DataSourceError as caught:
                 in_vain, error = in_vain + 1, caught
-                yield symbol, caught
+                yield symbol, caught, {}
             else:
                 in_vain = 0
-                yield symbol, bars
-
-    def load_between_with_extras(
-        self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, BarArray | Exception, dict[str, Any]]]:
-        """The same with side columns, of which Schwab has none: an empty dict for each symbol."""
-        for symbol, bars in self.load_between(symbols, interval, start_ns, end_ns):
-            yield symbol, bars, {}
+                yield symbol, bars, {}
 
     def load_quotes(self, symbol: str, window: SessionWindow) -> BarArray:
         """No past quotes: an empty array."""
