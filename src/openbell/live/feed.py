@@ -229,7 +229,8 @@ class LiveFeed:
             return True
         if after_ns < 2 * self._linger_ns:
             return False
-        _log.warning("the day ends though bars of %d symbols are owed", self.worker.n_owed)
+        if self.worker.n_owed:
+            _log.warning("the day ends though bars of %d symbols are owed", self.worker.n_owed)
         return True
 
     def _take_messages(self) -> None:
