@@ -200,6 +200,25 @@ def test_quality_of_a_disconnect_that_history_answered_for_is_no_outage_of_quiet
     assert {g.reason for g in touched} == {"outage"}
 
 
+def test_quality_by_the_clock_judges_all_symbols_in_one_pass_while_some_are_ahead() -> None:
+    presences = {f"S{k:02d}": presence(k, 0.5) for k in range(20)}
+    root, manager = root_of(presences, OPEN + 600 * SECOND, throttle_s=60.0, by_clock=True)
+    manager.update()
+    for k, record in enumerate(root):
+        # A bar of a minute that the clock has not reached, each a little later.
+        record.append_block(seconds([660 + k]))
+    before = manager.n_passes
+    for record in root:
+        assert not [g for g in record.bars["1s"].gaps if g.reason == "outage"]
+    assert len(manager.missing()) == 0
+    assert manager.n_passes == before + 1
+    root.advance(OPEN + 720 * SECOND)
+    for record in root:
+        # Forty silent seconds or more, of all but those with a bar in them: lost, not quiet.
+        assert [g.reason for g in record.bars["1s"].gaps][-1] == "outage"
+    assert manager.n_passes == before + 2
+
+
 def test_quality_refuses_a_disconnect_that_ends_before_it_begins() -> None:
     _, manager = root_of({})
     with pytest.raises(ob.ArgumentError, match="end"):

@@ -35,7 +35,6 @@ from openbell.processing import (
     CloseCallback,
     DataProcessor,
     DataQualityManager,
-    GapRetries,
 )
 from openbell.processing.indicators import check_indicator
 from openbell.session import SessionData
@@ -180,8 +179,10 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
             )
         self.data_manager = data
         self.processor = DataProcessor(self.root, strict=session.strict)
-        retries = GapRetries() if self.live is None else self.live.retries
-        self.quality = DataQualityManager(self.root, retries=retries)
+        if self.live is None:
+            self.quality = DataQualityManager(self.root)
+        else:
+            self.quality = DataQualityManager(self.root, retries=self.live.retries, by_clock=True)
         self.results: dict[str, SymbolValidationResult] = {}
         self._phase: Phase = "idle"
         self._is_closed = False

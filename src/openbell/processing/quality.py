@@ -78,6 +78,9 @@ class DataQualityManager:
         Seconds of the session's time between two passes; 0 looks again whenever a slot has ended.
     retries : GapRetries, optional
         How often to ask again for what is missing.
+    by_clock : bool
+        Judge only what the session's clock has ended, though bars of some symbols go on: for a
+        feed whose bars come a little apart, so that one pass judges all symbols alike.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class DataQualityManager:
         *,
         throttle_s: float = _THROTTLE_S,
         retries: GapRetries | None = None,
+        by_clock: bool = False,
     ) -> None:
         if not isinstance(root, SessionData):
             raise ArgumentError("root", root, "a SessionData; a session has its manager already")
@@ -110,6 +114,7 @@ class DataQualityManager:
             )
         self._throttle_ns = round(throttle_s * NS_PER_SECOND)
         self.retries = GapRetries() if retries is None else retries
+        self._by_clock = by_clock
         self.n_passes = 0
         self._root = root
         self._disconnects: tuple[_Disconnect, ...] = ()
@@ -216,6 +221,7 @@ class DataQualityManager:
             for record in records
             for series in _arriving(record)
             for gap in series.unexplained_gaps
+            if not self._by_clock or gap.start_ns < self._root.now_ns
         ]
 
     def due_retries(self, now_ns: int | None = None) -> list[GapInfo]:
@@ -243,6 +249,8 @@ class DataQualityManager:
 
     def _n_to_judge(self, series: BarIntervalData, grid: Grid, *, is_throttled: bool) -> int:
         n_expected = series.n_expected
+        if self._by_clock:
+            n_expected = min(n_expected, grid.expected(self._root.now_ns))
         if not is_throttled or n_expected == grid.n_slots:
             return n_expected
         n_between = max(1, self._throttle_ns // grid.step_ns)
