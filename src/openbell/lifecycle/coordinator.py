@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from openbell._native.values import BarData
 from openbell.config import IndicatorConfig, SessionConfig
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from openbell.clock.live import LiveClock
     from openbell.clock.window import SessionWindow
     from openbell.lifecycle.live_run import LiveRun
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("openbell.lifecycle")
 
@@ -510,12 +512,13 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         try:
             day = self._make_day(window)
             self._load_session_data()
-        except BaseException:
+        except BaseException as error:
             if self.live is not None:
                 self.live.stop()
             self.root.clear()
-            self._phase = "idle"
-            if self._is_closed:
+            is_stopped = self._is_stopping and isinstance(error, SessionStateError)
+            self._phase = "stopped" if is_stopped else "idle"
+            if self._is_closed or is_stopped:
                 return None
             raise
         for rec in self.root:
@@ -559,11 +562,22 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
     def _load_session_data(self) -> None:
         """Validate the configured symbols, and load those that passed."""
         self._phase = "validating"
-        if self.live is not None:
-            self.live.data.prime(self.config.session.symbols)
-        symbols = self._validate_symbols_for_loading(list(self.config.session.symbols))
+        (symbols,) = self._interruptible(map(self._validated, [self.config.session.symbols]))
         self._phase = "loading"
         self._load_symbols_full(symbols)
+
+    def _validated(self, symbols: Sequence[str]) -> list[str]:
+        if self.live is not None:
+            self.live.data.prime(symbols)
+        return self._validate_symbols_for_loading(list(symbols))
+
+    def _interruptible(self, items: Iterable[_T]) -> Iterable[_T]:
+        # A broker's answer may take longer than who stops the session would wait.
+        if self.live is None:
+            return items
+        from openbell.live.interruptible import interruptible
+
+        return interruptible(items, lambda: self._is_stopping or self._is_closed)
 
     def _some_day(self) -> Date:
         return self.root.current_session_date or self.trading_days()[0]

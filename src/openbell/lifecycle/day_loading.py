@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from openbell.errors import RecordDetached
 from openbell.lifecycle.loading import ProgressCallback, SymbolLoader
@@ -17,6 +17,7 @@ from openbell.symbol import AddedBy, SymbolSessionData
 
 __all__ = ["DayLoading", "LoadCallback"]
 
+_T = TypeVar("_T")
 LoadCallback = Callable[[SymbolSessionData], Any]
 
 
@@ -28,6 +29,9 @@ class DayLoading:
     _loader: SymbolLoader
     _on_loaded: list[LoadCallback]
     _on_progress: list[ProgressCallback]
+
+    def _interruptible(self, items: Iterable[_T]) -> Iterable[_T]:
+        raise NotImplementedError
 
     def on_loaded(self, callback: LoadCallback) -> None:
         """Call ``callback(record)`` for each record when it is loaded, before the day and in it."""
@@ -50,7 +54,7 @@ class DayLoading:
         self._loader.subscribe(results)
         window = self.root.window
         assert window is not None
-        fetched_all = self._loader.fetch(results, window, self._tell_progress)
+        fetched_all = self._interruptible(self._loader.fetch(results, window, self._tell_progress))
         for done, (symbol, fetched) in enumerate(fetched_all, 1):
             rec = self.root.get_symbol_data(symbol)
             if isinstance(fetched, Exception):

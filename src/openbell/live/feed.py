@@ -117,6 +117,7 @@ class LiveFeed:
             CALL: _call,
         }
         self._n_overflow_seen = 0
+        self._taken_ns = 0
         self._checked_at = 0.0
         self._is_lingering = False
         self._has_turned = False
@@ -236,6 +237,7 @@ class LiveFeed:
     def _take_messages(self) -> None:
         messages, handlers, intake = self._left, self._handlers, self.intake
         messages.extend(self.inbox.take(self._wait_s()))
+        self._taken_ns = self._data.clock.now_ns()
         intake.begin_slice()
         while messages:
             message = messages[0]
@@ -265,7 +267,11 @@ class LiveFeed:
             add(told_ns - at_ns)
 
     def _move_clock(self) -> None:
-        now_ns = min(self._data.clock.now_ns() - self._grace_ns, self.window.close_ns)
+        # What waits may be of slots that the clock would close: it goes on when that is taken in.
+        if self._left:
+            return
+        time_ns = self._taken_ns if self.inbox.depth else self._data.clock.now_ns()
+        now_ns = min(time_ns - self._grace_ns, self.window.close_ns)
         if now_ns <= self._root.now_ns:
             return
         try:
