@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import openbell as ob
-from openbell.errors import CalendarError, ConfigError, DataSourceError
+from openbell.clock.live import LiveClock
+from openbell.errors import ArgumentError, CalendarError, ConfigError, DataSourceError
 from openbell.sources import SyntheticSource, dataset_path
 from tests.lifecycle_days import (
     HALF_DAY,
@@ -227,14 +229,24 @@ def test_open_session_of_a_missing_dataset_says_so_of_every_symbol(tmp_path: Pat
         session.run()
 
 
-def test_open_session_refuses_live_mode() -> None:
+@pytest.mark.parametrize("given", [{"clock": LiveClock()}, {"record": "x"}, {"resume": True}])
+def test_open_session_of_a_backtest_refuses_what_is_live_only(
+    folder: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ArgumentError, match="none unless mode is 'live'"):
+        ob.open_session(config_of(folder, DAYS, SYMBOLS, STREAMS), **given)
+
+
+def test_open_session_live_refuses_what_cannot_stream() -> None:
     config = {
         "session": {"mode": "live", "symbols": ["AA"], "streams": STREAMS},
         "data": {"sources": ["synthetic"]},
     }
-    with pytest.raises(ConfigError, match=r"session\.mode") as caught:
-        ob.open_session(config)
-    assert caught.value.received == "live"
+    plain = ob.DataManager([SyntheticSource()], ob.TimeManager("XNYS"))
+    with pytest.raises(ArgumentError, match="a LiveDataManager"):
+        ob.open_session(config, data=plain)
+    with pytest.raises(ArgumentError, match="name its folder"):
+        ob.open_session(config, resume=True)
 
 
 def test_open_session_refuses_a_data_manager_of_another_calendar(folder: Path) -> None:

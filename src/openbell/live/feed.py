@@ -259,7 +259,10 @@ class LiveFeed:
     def _tell(self) -> None:
         changed, self.intake.changed = self.intake.changed, set()
         came_ns, self.intake.came_ns = self.intake.came_ns, []
-        self._root.data_arrival_event.set()
+        arrived = self._root.data_arrival_event
+        # Setting it takes a lock, also when nobody waits.
+        if not arrived.is_set():
+            arrived.set()
         if self.closings is not None and self.closings.is_watching:
             self.closings.tell_of(changed)
         told_ns, add = perf_counter_ns(), self.latency.add

@@ -95,8 +95,9 @@ class Inbox:
         queue = self._queue
         try:
             taken = [queue.get(timeout=timeout_s) if timeout_s > 0 else queue.get_nowait()]
-            n_more = min(queue.qsize(), _MOST_AT_ONCE)
-            taken.extend([queue.get_nowait() for _ in range(n_more)])
+            n_more = queue.qsize()
+            if n_more:
+                taken.extend([queue.get_nowait() for _ in range(min(n_more, _MOST_AT_ONCE))])
         except Empty:
             # One thread takes, so that only the first may be absent.
             return []

@@ -18,6 +18,7 @@ import msgpack
 from alpaca.data.enums import DataFeed
 from alpaca.data.live import StockDataStream
 from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.legacy.client import WebSocketClientProtocol
 
 from openbell.clock.live import LiveClock
 from openbell.sources.alpaca.keys import PLACEHOLDER, Keys
@@ -55,6 +56,19 @@ class LostError(WebSocketException):
 
 class _RefusedError(Exception):
     """The credentials are refused."""
+
+
+class _Wire(WebSocketClientProtocol):
+    """Hands each frame on where it is read: the library's queue costs two turns of the loop."""
+
+    take: Callable[[Any], None] | None = None
+
+    async def read_message(self) -> Any:
+        while True:
+            frame = await super().read_message()
+            if frame is None or self.take is None:
+                return frame
+            self.take(frame)
 
 
 class _Group:
@@ -96,6 +110,7 @@ class Connection(StockDataStream):
             feed=DataFeed(feed),
             url_override=url,
             websocket_params={
+                "create_protocol": _Wire,
                 "ping_interval": None,
                 "close_timeout": _CLOSE_TIMEOUT_S,
                 "open_timeout": answer_timeout_s,
@@ -219,6 +234,8 @@ class Connection(StockDataStream):
             asyncio.ensure_future(self._guarded(work))
             for work in (self._settle(ws), self._keep_alive(ws))
         ]
+        # What came before is in the library's queue; behind it only the end comes there.
+        ws.take = self._take
         try:
             while True:
                 self._take(await ws.recv())
