@@ -18,7 +18,7 @@ DEMO_DIR ?= openbell-demo
 CHROMIUM ?= chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check wheel pictures clean
+.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check soak wheel pictures clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ bench-readme: $(BUILT) ## The same, and quote the result in the README
 
 bench-check: $(BUILT) ## Measure, and fail where it is slower than the kept result
 	$(BIN)/python -m benchmarks --check
+
+soak: $(BUILT) ## Run live days for an hour while symbols come and go; ARGS="--minutes 10"
+	$(BIN)/python -m benchmarks.soak_live $(ARGS)
 
 # build/lib* would bring modules that no longer exist into the wheel.
 wheel: $(INSTALLED) ## Build a wheel into dist/

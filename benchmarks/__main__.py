@@ -126,7 +126,7 @@ def describe_machine(info: dict[str, Any]) -> dict[str, str]:
             [f"openbell {openbell.__version__}"]
             + [f"{name} {version(name)}" for name in ("numpy", "numba", "Cython", "pyarrow")]
         ),
-        "times": "processor time of one thread; the 99.9th percentile is by the clock",
+        "times": "processor time of one thread; live rows and the 99.9th percentile by the clock",
     }
 
 

@@ -168,7 +168,15 @@ def compact(folder: str | Path, window: SessionWindow) -> list[Path]:
         written.append(path)
     for part in parts:
         part.unlink()
+    _release_memory()
     return written
+
+
+def _release_memory() -> None:
+    # A whole day passed through Arrow's pool, which would keep it for the next one.
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _write_dataset(
