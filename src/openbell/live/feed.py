@@ -18,7 +18,7 @@ import numpy as np
 from openbell.errors import SessionStateError, SourceUnavailableError
 from openbell.live.connection import REVISIONS_NS, Span
 from openbell.live.connections import Connections
-from openbell.live.inbox import BAR, CALL, Inbox, Message
+from openbell.live.inbox import BAR, CALL, MOST_AT_ONCE, Inbox, Message
 from openbell.live.intake import Intake
 from openbell.live.latency import LatencyHistogram
 from openbell.live.worker import Answer, QualityWorker, Range
@@ -236,8 +236,11 @@ class LiveFeed:
 
     def _take_messages(self) -> None:
         messages, handlers, intake = self._left, self._handlers, self.intake
-        messages.extend(self.inbox.take(self._wait_s()))
-        self._taken_ns = self._data.clock.now_ns()
+        taken = self.inbox.take(self._wait_s())
+        messages.extend(taken)
+        # By when all that came was taken: unless there was more than is taken at once.
+        if len(taken) <= MOST_AT_ONCE:
+            self._taken_ns = self._data.clock.now_ns()
         intake.begin_slice()
         while messages:
             message = messages[0]

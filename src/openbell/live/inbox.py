@@ -17,6 +17,7 @@ __all__ = [
     "FAILED",
     "GARBAGE",
     "HEARTBEAT",
+    "MOST_AT_ONCE",
     "QUOTE",
     "REFUSED",
     "TRADE",
@@ -40,8 +41,8 @@ CALL: Final = 10
 #: A message: its kind, the source's name, when it came (``perf_counter_ns``), and what came.
 Message = tuple[Any, ...]
 
-# What is taken at once: the clock is looked at in between.
-_MOST_AT_ONCE: Final = 1024
+#: What is taken at once, beside the first: the clock is looked at in between.
+MOST_AT_ONCE: Final = 1024
 
 
 class Inbox:
@@ -97,7 +98,7 @@ class Inbox:
             taken = [queue.get(timeout=timeout_s) if timeout_s > 0 else queue.get_nowait()]
             n_more = queue.qsize()
             if n_more:
-                taken.extend([queue.get_nowait() for _ in range(min(n_more, _MOST_AT_ONCE))])
+                taken.extend([queue.get_nowait() for _ in range(min(n_more, MOST_AT_ONCE))])
         except Empty:
             # One thread takes, so that only the first may be absent.
             return []
