@@ -30,7 +30,8 @@ test: $(BUILT) ## Run the tests; ARGS="-k name" for some of them
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(BUILT) ## Run the property tests on many more examples, for some minutes
-	OPENBELL_HYPOTHESIS=ci $(BIN)/python -m pytest tests/property tests/parity tests/memory $(ARGS)
+	OPENBELL_HYPOTHESIS=ci $(BIN)/python -m pytest tests/property tests/parity tests/memory \
+		tests/lifecycle/test_live_faults.py tests/lifecycle/test_live_seam.py $(ARGS)
 
 build: $(BUILT) ## Install in place, and build the native modules that changed
 

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "src" / "openbell"
 #: below it in any of these chains. `openbell` is the facade in `openbell/__init__.py`.
 CHAINS = (
     "_version errors < schema < intervals provenance < clock.window < _native kernels"
-    " < gaps events error_log filled side_columns < bars < symbol < session < export < lifecycle < openbell"
-    " < cli < __main__",
+    " < gaps events error_log filled side_columns < bars < symbol < session < export < lifecycle"
+    " < openbell < cli < __main__",
     "clock.window < clock < config < sources < export",
     "_native < sources",
     "session config < processing < lifecycle",
