@@ -112,7 +112,8 @@ def test_of_each_slot_the_best_stands_in_whatever_order_bars_come(
         else:
             ts_ns, *values = row[0].item()
             stands = ranked.put(rank, ranked.slot_of(ts_ns), ts_ns, *values)
-            assert stands == (best.get(slot, (0, 0))[0] <= rank)
+            assert bool(stands) == (best.get(slot, (0, 0))[0] <= rank)
+            assert (stands == 2) == (slot not in best)
         if best.get(slot, (0, 0))[0] <= rank:
             best[slot] = rank, version
     expected = np.concatenate([row_of(s, best[s][1]) for s in sorted(best)] or [row_of(0, 1)[:0]])

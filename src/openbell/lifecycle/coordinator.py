@@ -477,6 +477,8 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         if not self.is_current(day) or self.root.window is not day.window:
             return False
         if self._provisioning.has_requests:
+            # Who left is let go of before somebody of that name joins again.
+            self.processor.sync()
             day.serve(self._provisioning)
         if self._phase == "waiting" and self.time_manager.now_ns >= day.window.open_ns:
             self._phase = "running"
@@ -521,6 +523,10 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
             if self._is_closed or is_stopped:
                 return None
             raise
+        if self._is_closed:
+            # By another thread, before there was anything that it could have stopped.
+            self._teardown_and_cleanup()
+            return None
         for rec in self.root:
             day.cursor.add(rec)
         self.processor.begin(day.cursor)
@@ -533,7 +539,7 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
     def _make_day(self, window: SessionWindow) -> TradingDay:
         if self.live is None:
             return ReplayedDay(self, window)
-        day = self.live.begin(self, self._refuse)
+        day = self.live.begin(self, window, self._refuse)
         self._loader.feed = day.feed
         return day
 
@@ -542,7 +548,12 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         result = self.results.get(symbol)
         if result is not None:
             leave_out(result, self._some_day(), reason)
-        self._provisioning.remove_symbol(symbol)
+        rec = self.root.get_symbol_data(symbol)
+        if rec is None or rec.meets_session_config_requirements:
+            self._provisioning.remove_symbol(symbol)
+        else:
+            # Bars that somebody brought by hand are not the stream's to take away.
+            self._provisioning.cancel(symbol)
 
     def _teardown_and_cleanup(self) -> None:
         """Forget the day: records, queues, what waits; the clock goes to the next day's open."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from openbell.errors import RecordDetached
-from openbell.lifecycle.loading import ProgressCallback, SymbolLoader
+from openbell.lifecycle.loading import Fetched, ProgressCallback, SymbolLoader
 from openbell.lifecycle.past_days import described
 from openbell.lifecycle.validation import SymbolValidationResult, leave_out, require_any
 from openbell.processing import require_callable
@@ -62,15 +62,22 @@ class DayLoading:
                 self._loader.unsubscribe(symbol)
                 reason = f"its data cannot be read: {described(fetched)}"
                 leave_out(self.results[symbol], window.date, reason)
-            elif rec is not None:
-                # It may be removed by another thread at any moment.
-                with suppress(RecordDetached):
-                    with self.root.lock:
-                        self._loader.put(rec, fetched)
-                        rec.is_loaded = True
-                    self._tell_loaded(rec)
+            elif rec is None or not self._put(rec, fetched):
+                # It was removed by another thread, which may be at any moment.
+                self._loader.unsubscribe(symbol)
             self._tell_progress("bars", done, len(results))
         require_any(self.results)
+
+    def _put(self, rec: SymbolSessionData, fetched: Fetched) -> bool:
+        try:
+            with self.root.lock:
+                self._loader.put(rec, fetched)
+                rec.is_loaded = True
+        except RecordDetached:
+            return False
+        with suppress(RecordDetached):
+            self._tell_loaded(rec)
+        return True
 
     def _register_single_symbol(
         self,

@@ -47,9 +47,9 @@ class LiveCursor:
 
     def add(self, record: SymbolSessionData) -> None:
         """Feed a record too; the bars that it has by now go untold."""
+        self.feed.adopt(record)
         self.held.add(record)
         self.closings.add(record, True)
-        self.feed.adopt(record)
 
     def drop_detached(self) -> None:
         """Let go of records that were removed, and unsubscribe their symbols."""
@@ -61,19 +61,15 @@ class LiveCursor:
 
     def fetch(self, provisioning: Provisioning, request: Request) -> None:
         """Load what a request needs, in the quality thread; the engine's puts it in place."""
-        window = self.feed.window
-        base = request.base_interval
-        if base is not None:
-            # What is sent while it is loaded is kept, and merged.
-            self.feed.subscribe({request.symbol: base})
-        fetched = provisioning.fetch(request, window)
+        fetched = provisioning.fetch(request, self.feed.window)
         self.feed.inbox.call(partial(self._complete, provisioning, request, fetched))
 
     def _complete(self, provisioning: Provisioning, request: Request, fetched: object) -> None:
         try:
             provisioning.complete(request, fetched, self, self.feed.window)
         finally:
-            if request.symbol not in self._root:
+            record = self._root.get_symbol_data(request.symbol)
+            if record not in self.held and not provisioning.is_awaited(request.symbol):
                 self.feed.unsubscribe(request.symbol)
 
 

@@ -26,6 +26,7 @@ from openbell.sources.live_manager import LiveDataManager
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
+    from openbell.clock.window import SessionWindow
     from openbell.lifecycle.coordinator import SessionCoordinator
     from openbell.lifecycle.session_time import SessionTime
 
@@ -82,6 +83,7 @@ class LiveRun:
         self._time_manager = time_manager
         self._record = record
         self._resumes = resume
+        self._recorded: Date | None = None
         self._on_change: list[HealthCallback] = []
         self._on_backfilled: list[BackfillCallback] = []
         time_manager.clock = data.clock
@@ -105,45 +107,57 @@ class LiveRun:
         return clock.next_trading_day(today + timedelta(days=2))
 
     def begin(
-        self, session: SessionCoordinator, on_refused: Callable[[str, str], object]
+        self,
+        session: SessionCoordinator,
+        window: SessionWindow,
+        on_refused: Callable[[str, str], object],
     ) -> LiveDay:
         """Begin to feed the day of a session's root.
 
         Parameters
         ----------
         session : SessionCoordinator
+        window : SessionWindow
+            That of the root.
         on_refused : callable
             Told each symbol that its source will not send, and why.
         """
-        window = session.root.window
-        assert window is not None
-        self.data.day = window.date
+        self.data.begin(window.date)
         recorder = recording = None
         if self._record is not None:
             from openbell.live.recorder import Recorder
             from openbell.live.recording import Recording
 
-            if self._resumes:
-                recording = Recording.load(Path(self._record), window)
-            recorder = Recorder(
-                Path(self._record), window, resume=self._resumes, clock=self.data.clock
+            folder = Path(self._record)
+            # A second run of the day goes on with what the first one recorded.
+            resumes = self._resumes or self._recorded == window.date
+            if resumes:
+                recording = Recording.load(folder, window)
+            recorder = Recorder(folder, window, resume=resumes, clock=self.data.clock)
+            self._recorded = window.date
+        try:
+            feed = LiveFeed(
+                session.root,
+                window,
+                self.data,
+                session.quality,
+                self._options,
+                recorder=recorder,
+                recording=recording,
             )
-        feed = LiveFeed(
-            session.root,
-            self.data,
-            session.quality,
-            self._options,
-            recorder=recorder,
-            recording=recording,
-        )
-        feed.connections.on_change = self._tell_change
-        feed.connections.on_refused = on_refused
-        feed.intake.on_backfilled = self._tell_backfilled
-        if recording is not None:
-            session.quality.note_outages(recording.outages)
-        feed.start()
+            feed.connections.on_change = self._tell_change
+            feed.connections.on_refused = on_refused
+            feed.intake.on_backfilled = self._tell_backfilled
+            if recording is not None:
+                session.quality.note_outages(recording.outages)
+            day = LiveDay(session, window, LiveCursor(session.root, feed))
+        except BaseException:
+            if recorder is not None:
+                recorder.close()
+            raise
         self.feed = feed
-        return LiveDay(session, window, LiveCursor(session.root, feed))
+        feed.start()
+        return day
 
     def stop(self) -> None:
         """Disconnect, and end the threads of the day; its health stays readable."""
@@ -173,7 +187,7 @@ class LiveRun:
     @property
     def queue_depth(self) -> int:
         """Messages that came and wait to be taken in."""
-        return 0 if self.feed is None else self.feed.inbox.depth
+        return 0 if self.feed is None else self.feed.n_waiting
 
     @property
     def queue_capacity(self) -> int:

@@ -102,8 +102,12 @@ class SymbolLoader:
     def subscribe(self, results: Iterable[SymbolValidationResult]) -> None:
         """Have symbols streamed, if the session is live: before they are loaded."""
         if self.feed is not None:
-            bases = {result.symbol: str(result.base_interval) for result in results}
-            self.feed.subscribe(bases)
+            self.feed.subscribe({r.symbol: str(r.base_interval) for r in results})
+
+    def subscribe_to(self, symbol: str, interval: str) -> None:
+        """Have one symbol streamed in an interval, if the session is live."""
+        if self.feed is not None:
+            self.feed.subscribe({symbol: interval})
 
     def unsubscribe(self, symbol: str) -> None:
         """Have a symbol streamed no more, if the session is live."""
@@ -142,7 +146,7 @@ class SymbolLoader:
             by_base[result.base_interval][result.symbol] = result
         for base, members in by_base.items():
             check_adjustments(histories, list(members), base, window, self._data)
-            for symbol, bars, extras in self._fetch_day(list(members), base, window):
+            for symbol, bars, extras in self.fetch_day(list(members), base, window):
                 history = histories[symbol]
                 if isinstance(history, Exception):
                     yield symbol, history
@@ -165,22 +169,25 @@ class SymbolLoader:
                     fetched.quotes = error
                 yield symbol, fetched
 
-    def _fetch_day(
+    def fetch_day(
         self, symbols: Sequence[str], base: str, window: SessionWindow
     ) -> Iterator[tuple[str, BarArray | Exception, Extras]]:
+        """Read a day's bars of many symbols, of a live one those so far; and what is beside them.
+
+        Of one that cannot be read, why.
+        """
         if self.feed is not None:
             yield from self.feed.load_day(symbols, base)
             return
-        for symbol, bars in self.fetch_bars(symbols, base, window):
+        for symbol, bars in self._fetch_bars(symbols, base, window):
             if isinstance(bars, Exception):
                 yield symbol, bars, {}
             else:
                 yield symbol, bars, self._data.load_extras(symbol, base, window)
 
-    def fetch_bars(
+    def _fetch_bars(
         self, symbols: Sequence[str], base: str, window: SessionWindow
     ) -> Iterator[tuple[str, BarArray | Exception]]:
-        """Read a day's bars of many symbols; of one that cannot be read, why."""
         for symbol, bars in read_each(symbols, base, window, self._data):
             try:
                 yield symbol, bars if isinstance(bars, Exception) else as_bars(bars)

@@ -32,6 +32,7 @@ from openbell.lifecycle.streams import history_base
 from openbell.lifecycle.validation import SymbolValidationResult, SymbolValidator, leave_out
 from openbell.processing.indicators import check_indicator, history_days
 from openbell.schema import BarArray, to_datetime
+from openbell.sources.streaming import Extras
 from openbell.symbol import AddedBy, SymbolSessionData
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ __all__ = ["Provisioning"]
 _log = logging.getLogger("openbell.lifecycle")
 
 
+#: The interval of a day's bars, the bars, and what is beside them.
+Stream = tuple[str, BarArray, Extras]
+
 _REQUESTERS = ("strategy", "scanner")
 
 
@@ -61,11 +65,6 @@ class Request:
     result: SymbolValidationResult | None = None
     indicator: IndicatorConfig | None = None
     is_started: bool = False
-
-    @property
-    def base_interval(self) -> str | None:
-        """What is to be streamed of the symbol; None when an indicator waits."""
-        return None if self.result is None else self.result.base_interval
 
 
 class Provisioning:
@@ -149,6 +148,15 @@ class Provisioning:
             was_pending = len(left) < len(self._requests)
             self._requests = left
             return self._root.remove_symbol(symbol) or was_pending
+
+    def cancel(self, symbol: str) -> None:
+        """Take back what waits for a symbol; what it has stays."""
+        with self._lock:
+            self._requests = [r for r in self._requests if r.symbol != symbol]
+
+    def is_awaited(self, symbol: str) -> bool:
+        """Whether anything waits for a symbol."""
+        return any(request.symbol == symbol for request in self._requests)
 
     def validate_bar(self, symbol: str, interval: str, bar: BarData) -> tuple[bool, str]:
         """Check an adhoc bar: is the symbol there, is the interval held, is there data today."""
@@ -234,7 +242,7 @@ class Provisioning:
         held = self._validator.check_intervals(symbol, source)
         if not self._validator.check_compatibility([interval], held):
             return False, f"{source} holds {', '.join(held)}, which do not give {interval}"
-        base = history_base(interval, held)
+        base = history_base(interval, self._data.stream_intervals(symbol))
         if not self._validator.check_data(symbol, base, day):
             return False, f"{source} has no {base} bars of {day}"
         return True, ""
@@ -303,6 +311,8 @@ class Provisioning:
             if request.indicator is not None:
                 return self._fetch_indicator(request.symbol, request.indicator, window)
             assert request.result is not None
+            # What is streamed while it is loaded is kept, and merged.
+            self._loader.subscribe([request.result])
             ((_, fetched),) = self._loader.fetch([request.result], window)
         except Exception as error:
             return error
@@ -391,7 +401,7 @@ class Provisioning:
 
     def _fetch_indicator(
         self, symbol: str, config: IndicatorConfig, window: SessionWindow
-    ) -> tuple[dict[Date, BarArray], tuple[str, BarArray] | None]:
+    ) -> tuple[dict[Date, BarArray], Stream | None]:
         rec = self._root.get_symbol_data(symbol)
         past = self._fetch_past(symbol, rec, config, window)
         return past, self._fetch_stream(symbol, rec, config, window)
@@ -415,8 +425,7 @@ class Provisioning:
                     return
                 rec = self._root.get_symbol_data(symbol)
                 if stream is not None:
-                    base, bars = stream
-                    rec = self._stream(request, rec, config, base, bars, cursor)
+                    rec = self._stream(request, rec, config, stream, cursor)
                 if rec is None:
                     return
                 if config.interval not in rec.bars:
@@ -438,15 +447,16 @@ class Provisioning:
         rec: SymbolSessionData | None,
         config: IndicatorConfig,
         window: SessionWindow,
-    ) -> tuple[str, BarArray] | None:
+    ) -> Stream | None:
         # None for a record that has its bars already, or that no source has bars of.
         if rec is not None and not self._can_stream(rec, config.interval):
             return None
-        base = history_base(config.interval, self._data.available_intervals(symbol))
-        ((_, bars),) = self._loader.fetch_bars([symbol], base, window)
+        base = history_base(config.interval, self._data.stream_intervals(symbol))
+        self._loader.subscribe_to(symbol, base)
+        ((_, bars, extras),) = self._loader.fetch_day([symbol], base, window)
         if isinstance(bars, Exception):
             raise bars
-        return base, bars
+        return base, bars, extras
 
     def _can_stream(self, rec: SymbolSessionData, interval: str) -> bool:
         # A record of adhoc bars may get those of its source as well.
@@ -460,11 +470,12 @@ class Provisioning:
         request: Request,
         rec: SymbolSessionData | None,
         config: IndicatorConfig,
-        base: str,
-        bars: BarArray,
+        stream: Stream,
         cursor: DayCursor,
     ) -> SymbolSessionData:
+        base, bars, extras = stream
         derived = {config.interval} - {base}
+        held = rec
         if rec is None:
             rec = self._root.register_symbol_data(
                 self._loader.make_record(
@@ -478,9 +489,14 @@ class Provisioning:
             )
         elif self._root.is_stream_active(rec.symbol, "bars"):
             return rec
-        self._loader.rebase(rec, base, {*rec.derived_intervals, *derived} - {base})
-        self._loader.put_bars(rec, bars)
-        cursor.add(rec)
+        try:
+            self._loader.rebase(rec, base, {*rec.derived_intervals, *derived} - {base})
+            self._loader.put_bars(rec, bars, extras)
+            cursor.add(rec)
+        except BaseException:
+            if held is None:
+                self._root.remove_symbol(rec.symbol)
+            raise
         return rec
 
     def _fetch_past(

@@ -84,8 +84,6 @@ class Connection:
         """Stream symbols too; connects when they are the first."""
         wanted = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols.update(wanted)
-        for symbol in wanted:
-            self.monitor.add(symbol, self.interval)
         self.stream.subscribe(wanted)
         if not self._is_started:
             self._is_started = True
@@ -117,13 +115,14 @@ class Connection:
         is_first, self._has_connected = not self._has_connected, True
         if since_ns is None:
             return None
-        asked = (
-            max(self._window.open_ns, since_ns - REVISIONS_NS),
-            min(now_ns, self._window.close_ns),
-        )
         # A bar is sent a moment after its end: one that ended just before may be lost, too.
         margin_ns = 0 if is_first else self._grace_ns
-        return asked, self.outage(since_ns - margin_ns, now_ns)
+        outage = self.outage(since_ns - margin_ns, now_ns)
+        start_ns = (
+            since_ns - REVISIONS_NS if outage is None else min(since_ns - REVISIONS_NS, outage[0])
+        )
+        asked = (max(self._window.open_ns, start_ns), min(now_ns, self._window.close_ns))
+        return asked, outage
 
     def close_outage(self, now_ns: int) -> Span | None:
         """The slots that a loss which is not over yet may have cost, up to now."""
@@ -144,4 +143,3 @@ class Connection:
         """Disconnect."""
         if self._is_started and not self.stream.stop(timeout_s):
             _log.warning("%s: its thread has not ended within %g s", self.name, timeout_s)
-        self.monitor.note_stopped()

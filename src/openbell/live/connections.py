@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from openbell.errors import DataSourceError
@@ -33,6 +34,7 @@ _log = logging.getLogger("openbell.live")
 HealthCallback = Callable[[FeedHealth | SymbolHealth], Any]
 
 _STOP_S: Final = 1.2
+_MARGIN_S: Final = 0.2
 
 
 class Connections:
@@ -92,6 +94,7 @@ class Connections:
         self._since_ns = since_ns
         self._connections: dict[str, Connection] = {}
         self._source_of: dict[str, str] = {}
+        self._fill_rates: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def subscribe(self, symbols: Mapping[str, str]) -> None:
@@ -109,10 +112,20 @@ class Connections:
                     wanted.setdefault(self._connection(symbol, interval).name, []).append(symbol)
             for name, members in wanted.items():
                 self._source_of.update(dict.fromkeys(members, name))
+                # Who judges silences is the engine's thread alone; it hears of them first.
+                self._inbox.call(partial(self._watch, name, members))
                 self._connections[name].subscribe(members)
 
+    def _watch(self, name: str, symbols: Collection[str]) -> None:
+        connection = self._connections[name]
+        for symbol in symbols:
+            if self._source_of.get(symbol) == name:
+                fill_rate = self._fill_rates.get(symbol)
+                connection.monitor.add(symbol, connection.interval, fill_rate=fill_rate)
+
     def unsubscribe(self, symbol: str) -> None:
-        """Stream a symbol no more."""
+        """Stream a symbol no more; the engine's thread alone calls it."""
+        self._fill_rates.pop(symbol, None)
         with self._lock:
             name = self._source_of.pop(symbol, None)
             if name is not None:
@@ -136,10 +149,10 @@ class Connections:
 
     def learn(self, symbol: str, fill_rate: float) -> None:
         """Tell in what share of slots a symbol had a bar on past days, before its first bar."""
-        name = self._source_of.get(symbol)
-        if name is not None:
-            connection = self._connections[name]
-            connection.monitor.add(symbol, connection.interval, fill_rate=fill_rate)
+        self._fill_rates[symbol] = fill_rate
+        monitor = self.monitor_of(symbol)
+        if monitor is not None:
+            monitor.learn(symbol, fill_rate)
 
     def check(self) -> None:
         """Judge every silence; a connection that is mute is made anew.
@@ -166,7 +179,9 @@ class Connections:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(_STOP_S + _MARGIN_S)
+        for connection in self._connections.values():
+            connection.monitor.note_stopped()
 
     @property
     def feed_health(self) -> list[FeedHealth]:
@@ -197,6 +212,7 @@ class Connections:
             found.monitor.on_change = self._tell_change
             # Another dict, so that whoever goes through the old one is undisturbed.
             self._connections = {**self._connections, source.name: found}
+            self._data.note_streamed(source.name, interval)
         elif found.interval != interval:
             raise DataSourceError(
                 source.name, f"streams {found.interval} bars in this session, not {interval}"

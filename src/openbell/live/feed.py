@@ -30,6 +30,7 @@ from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
     from openbell._native.closings import Closings
+    from openbell.clock.window import SessionWindow
     from openbell.config import LiveConfig
     from openbell.live.recorder import Recorder
     from openbell.live.recording import Recording
@@ -45,6 +46,8 @@ Slices = list[tuple[int, list[SymbolSessionData]]]
 _LONGEST_WAIT_S: Final = 0.1
 _CHECK_S: Final = 0.1
 _STOP_S: Final = 0.3
+#: A series whose recorded bars end so long before the recording does has lost none until then.
+_RECENT_NS: Final = 15 * NS_PER_MINUTE
 
 
 class LiveFeed:
@@ -57,6 +60,8 @@ class LiveFeed:
     ----------
     root : SessionData
         Its day has begun.
+    window : SessionWindow
+        That of the root.
     data : LiveDataManager
     quality : DataQualityManager
     options : LiveConfig
@@ -81,6 +86,7 @@ class LiveFeed:
     def __init__(
         self,
         root: SessionData,
+        window: SessionWindow,
         data: LiveDataManager,
         quality: DataQualityManager,
         options: LiveConfig,
@@ -88,8 +94,6 @@ class LiveFeed:
         recorder: Recorder | None = None,
         recording: Recording | None = None,
     ) -> None:
-        window = root.window
-        assert window is not None
         since_ns = data.clock.now_ns() if recording is None else recording.last_ns
         self.window = window
         self.inbox = Inbox(options.queue_size)
@@ -107,9 +111,8 @@ class LiveFeed:
         self._recorder = recorder
         self._grace_ns = round(options.grace_seconds * NS_PER_SECOND)
         self._linger_ns = round(options.linger_seconds * NS_PER_SECOND)
-        # Where what history is asked for begins, of symbols that join.
-        resumed_ns = 0 if recording is None else since_ns - REVISIONS_NS
-        self._loads_from_ns = max(window.open_ns, resumed_ns)
+        self._recording = recording
+        self._since_ns = since_ns
         self._left: deque[Message] = deque()
         self._handlers: dict[int, Callable[[Message], object]] = {
             **self.connections.handlers,
@@ -119,7 +122,7 @@ class LiveFeed:
         self._n_overflow_seen = 0
         self._taken_ns = 0
         self._checked_at = 0.0
-        self._is_lingering = False
+        self._lingers_from_ns: int | None = None
         self._has_turned = False
         self._is_stopped = False
 
@@ -159,18 +162,29 @@ class LiveFeed:
             Every symbol once: its bars, maybe none, or why it cannot be had; and the columns
             beside them.
         """
-        start_ns = self._loads_from_ns
         end_ns = min(self._data.clock.now_ns(), self.window.close_ns)
-        if end_ns <= start_ns:
-            yield from ((symbol, np.empty(0, BAR_DTYPE), {}) for symbol in symbols)
-            return
-        for symbol, bars, extras in self._data.load_since(symbols, interval, start_ns, end_ns):
-            if isinstance(bars, SourceUnavailableError):
-                _log.warning("%s: the day so far is asked for again: %s", symbol, bars)
-                self._ask(interval, {symbol}, start_ns, end_ns, "joined")
-                yield symbol, np.empty(0, BAR_DTYPE), {}
-            else:
-                yield symbol, bars, extras
+        for start_ns, members in self._begins(symbols, interval).items():
+            if end_ns <= start_ns:
+                yield from ((symbol, np.empty(0, BAR_DTYPE), {}) for symbol in members)
+                continue
+            for symbol, bars, extras in self._data.load_since(members, interval, start_ns, end_ns):
+                if isinstance(bars, SourceUnavailableError):
+                    _log.warning("%s: the day so far is asked for again: %s", symbol, bars)
+                    self._ask(interval, {symbol}, start_ns, end_ns, "joined")
+                    yield symbol, np.empty(0, BAR_DTYPE), {}
+                else:
+                    yield symbol, bars, extras
+
+    def _begins(self, symbols: Collection[str], interval: str) -> dict[int, list[str]]:
+        # Where history is asked for begins: where a recording of the series breaks off.
+        begins: dict[int, list[str]] = {}
+        for symbol in symbols:
+            begin_ns = self.window.open_ns
+            rows = None if self._recording is None else self._recording.rows(symbol, interval)
+            if rows is not None and rows.bars["timestamp"][-1] >= self._since_ns - _RECENT_NS:
+                begin_ns = max(begin_ns, self._since_ns - _RECENT_NS - REVISIONS_NS)
+            begins.setdefault(begin_ns, []).append(symbol)
+        return begins
 
     def put_history(self, record: SymbolSessionData, bars: BarArray, extras: Extras) -> None:
         """Put what history has of the day on a record, which :meth:`adopt` takes in afterwards."""
@@ -183,9 +197,11 @@ class LiveFeed:
         quality = record.historical_quality.get(interval)
         if quality is not None:
             self.connections.learn(symbol, quality / 100.0)
-        self._left.extend(self.intake.adopt(record))
+        # Before newer ones that wait.
+        self._left.extendleft(reversed(self.intake.adopt(record)))
         now_ns = min(self._data.clock.now_ns(), self.window.close_ns)
-        start_ns = max(self.window.open_ns, now_ns - REVISIONS_NS)
+        back_ns = max(REVISIONS_NS, 2 * self.window.grid(interval).step_ns)
+        start_ns = max(self.window.open_ns, now_ns - back_ns)
         if self._has_turned and start_ns < now_ns:
             # History may not have had the last minutes yet when it was asked.
             self._ask(interval, {symbol}, start_ns, now_ns, "joined")
@@ -217,13 +233,14 @@ class LiveFeed:
     @property
     def is_over(self) -> bool:
         """Whether the day is over, late corrections and what was asked for included."""
-        after_ns = self._data.clock.now_ns() - self.window.close_ns - self._grace_ns
-        if after_ns < 0 or self._left:
+        if self._left or self._taken_ns < self.window.close_ns + self._grace_ns:
             return False
-        if not self._is_lingering:
-            self._is_lingering = True
+        now_ns = self._data.clock.now_ns()
+        if self._lingers_from_ns is None:
+            self._lingers_from_ns = now_ns
             self._ask_for_day()
             self.worker.look_for_gaps()
+        after_ns = now_ns - self._lingers_from_ns
         if after_ns < self._linger_ns:
             return False
         if self.worker.is_idle and not self.inbox.depth:
@@ -236,20 +253,25 @@ class LiveFeed:
 
     def _take_messages(self) -> None:
         messages, handlers, intake = self._left, self._handlers, self.intake
-        taken = self.inbox.take(self._wait_s())
-        messages.extend(taken)
-        # By when all that came was taken: unless there was more than is taken at once.
-        if len(taken) <= MOST_AT_ONCE:
-            self._taken_ns = self._data.clock.now_ns()
+        if not messages:
+            wait_s = self._wait_s()
+            now_ns = self._data.clock.now_ns()
+            messages.extend(self.inbox.take(wait_s))
+            # All that came until then is here, unless there was more than is taken at once.
+            if len(messages) <= MOST_AT_ONCE:
+                self._taken_ns = now_ns
         intake.begin_slice()
         while messages:
-            message = messages[0]
-            if message[0] == BAR and not intake.take_bar(message):
-                # Bars of the next slot are another slice.
-                return
-            messages.popleft()
+            message = messages.popleft()
             if message[0] != BAR:
+                if message[0] == CALL and intake.changed:
+                    # It may take a record in anew, with what nobody was told of yet.
+                    self._tell()
                 handlers[message[0]](message)
+            elif not intake.take_bar(message):
+                # Bars of the next slot are another slice.
+                messages.appendleft(message)
+                return
 
     def _wait_s(self) -> float:
         if self._left:
@@ -353,10 +375,17 @@ class LiveFeed:
         if self._is_stopped:
             return
         self._is_stopped = True
-        self.connections.stop()
-        self.worker.stop(_STOP_S)
-        if self._recorder is not None:
-            self._recorder.close()
+        try:
+            self.connections.stop()
+        finally:
+            self.worker.stop(_STOP_S)
+            if self._recorder is not None:
+                self._recorder.close()
+
+    @property
+    def n_waiting(self) -> int:
+        """Messages that came and are not taken in yet."""
+        return self.inbox.depth + len(self._left)
 
     @property
     def recording_error(self) -> str | None:

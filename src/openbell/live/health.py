@@ -181,6 +181,13 @@ class FeedMonitor:
         elif self._state in ("down", "failed", "stopped"):
             self._change_symbols([one], "down", self._reason)
 
+    def learn(self, symbol: str, fill_rate: float) -> None:
+        """Take note of how a symbol traded on past days; counts stay, today's pauses do not."""
+        one = self._symbols.get(symbol)
+        if one is not None:
+            one.pauses = Pauses(fill_rate)
+            self._place(one)
+
     def remove(self, symbol: str) -> None:
         """Ask for a symbol no more; nothing happens when it was not asked for."""
         self._symbols.pop(symbol, None)

@@ -201,7 +201,7 @@ class InboxReceiver:
 
     def on_garbage(self, what: str) -> None:
         """Tell of something that cannot be understood."""
-        self._tell(GARBAGE, what)
+        self._put_data((GARBAGE, self._source, perf_counter_ns(), what))
 
     def _tell(self, kind: int, *what: str) -> None:
         self._put((kind, self._source, perf_counter_ns(), *what))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["BackfillCallback", "Intake"]
 
 _log = logging.getLogger("openbell.live")
+
+# What `RankedBars.put` returns of a slot that had no bar.
+_ADDED: Final = 2
 
 BackfillCallback = Callable[[SymbolSessionData, BarArray, str], Any]
 Slices = dict[int, list[SymbolSessionData]]
@@ -98,7 +101,9 @@ class Intake:
 
     def adopt(self, record: SymbolSessionData) -> list[Message]:
         """Store bars of a record from now on; return those that came while it was loaded."""
-        self._ranked(record)
+        ranked = self._ranked(record)
+        # What it has by now makes no slice any more.
+        ranked.newest_end_ns = max(ranked.newest_end_ns, record.last_update_ns or 0)
         return self._early.pop(record.symbol, [])
 
     def forget(self, symbol: str) -> None:
@@ -156,10 +161,12 @@ class Intake:
                 self._early.setdefault(symbol, []).append(message)
             else:
                 # Nobody asks for it (any more).
+                monitor.note_message(self._clock.now_ns())
                 monitor.note_outside()
             return True
         slot = ranked.slot_of(ts_ns)
         if slot < 0:
+            monitor.note_message(self._clock.now_ns())
             monitor.note_outside()
             return True
         end_ns = ranked.end_of(slot)
@@ -182,10 +189,15 @@ class Intake:
             # Removed, or the day was closed, by another thread.
             self.forget(symbol)
             return True
+        if is_newest:
+            # Also when history was faster: nobody was told of the slice yet.
+            ranked.newest_end_ns = end_ns
+            self._slice_end_ns = max(self._slice_end_ns, end_ns)
+            self.slices.setdefault(end_ns, []).append(record)
         if not stands:
             monitor.note_superseded()
             return True
-        self.n_bars += 1
+        self.n_bars += stands == _ADDED
         if self._recorder is not None:
             self._recorder.record_bar(
                 symbol, ranked.interval, rank, ts_ns,
@@ -193,10 +205,6 @@ class Intake:
             )  # fmt: skip
         self.changed.add(record)
         self.came_ns.append(came_ns)
-        if is_newest:
-            ranked.newest_end_ns = end_ns
-            self._slice_end_ns = max(self._slice_end_ns, end_ns)
-            self.slices.setdefault(end_ns, []).append(record)
         return True
 
     def take_answer(self, answer: Answer) -> None:
@@ -223,21 +231,29 @@ class Intake:
 
     def _take_quote(self, message: Message) -> None:
         _, source, _, symbol, ts_ns, bid, ask, bid_size, ask_size = message
-        ranked = self._bars.get(symbol)
-        if ranked is not None:
-            # What is refused is counted by the record.
-            with suppress(EventRefused, SessionStateError):
+        with self._event(source):
+            ranked = self._bars.get(symbol)
+            if ranked is not None:
                 quote = QuoteData(to_datetime(ts_ns), bid, ask, bid_size, ask_size)
                 ranked.record.add_quote(quote)
-        self._connections.monitor(source).note_message(self._clock.now_ns())
 
     def _take_trade(self, message: Message) -> None:
         _, source, _, symbol, ts_ns, price, size = message
-        ranked = self._bars.get(symbol)
-        if ranked is not None:
-            with suppress(EventRefused, SessionStateError):
+        with self._event(source):
+            ranked = self._bars.get(symbol)
+            if ranked is not None:
                 ranked.record.add_tick(TickData(to_datetime(ts_ns), price, size))
-        self._connections.monitor(source).note_message(self._clock.now_ns())
+
+    @contextmanager
+    def _event(self, source: str) -> Iterator[None]:
+        monitor = self._connections.monitor(source)
+        monitor.note_message(self._clock.now_ns())
+        try:
+            # What is refused is counted by the record.
+            with suppress(EventRefused, SessionStateError):
+                yield
+        except (OverflowError, ValueError):
+            monitor.note_garbage("an instant that is none")
 
     def _take_daily(self, message: Message) -> None:
         _, source, _, symbol, open_, high, low, close, volume = message

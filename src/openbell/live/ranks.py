@@ -75,8 +75,13 @@ class RankedBars:
         low: float,
         close: float,
         volume: float,
-    ) -> bool:
-        """Store one bar of a slot; False when one of a higher rank stands there.
+    ) -> int:
+        """Store one bar of a slot.
+
+        Returns
+        -------
+        int
+            0 when one of a higher rank stands there, 1 when it replaced one, 2 when there was none.
 
         Raises
         ------
@@ -85,11 +90,13 @@ class RankedBars:
         RecordDetached
             When the record was removed.
         """
-        if rank < self._ranks[slot]:
-            return False
+        # Stored one higher than they are: 0 is a slot of which nothing is known.
+        standing = self._ranks[slot]
+        if rank + 1 < standing:
+            return 0
         self._append(ts_ns, open, high, low, close, volume)
-        self._ranks[slot] = rank
-        return True
+        self._ranks[slot] = rank + 1
+        return 1 if standing else 2
 
     def put_block(
         self, ranks: int | npt.NDArray[np.uint8], bars: BarArray
@@ -120,10 +127,11 @@ class RankedBars:
         slots = np.searchsorted(starts, bars["timestamp"])
         on_grid = slots < len(starts)
         on_grid[on_grid] = starts[slots[on_grid]] == bars["timestamp"][on_grid]
-        each = np.broadcast_to(np.asarray(ranks, np.uint8), len(bars))
+        each = np.broadcast_to(np.asarray(ranks, np.uint8), len(bars)) + np.uint8(1)
         # What is off the grid goes along, to be refused by name and counted.
         stands = ~on_grid
-        stands[on_grid] = each[on_grid] >= self.rank_rows()[slots[on_grid]]
+        standing = np.frombuffer(self._ranks, np.uint8)
+        stands[on_grid] = each[on_grid] >= standing[slots[on_grid]]
         was_same, was_there = self._compare(bars)
         wanted = stands & ~was_same
         if wanted.any():
@@ -133,10 +141,6 @@ class RankedBars:
             self._ranks[slot] = max(int(rank), self._ranks[slot])
         is_taken = wanted & is_same
         return is_taken, int((is_taken & ~was_there).sum())
-
-    def rank_rows(self) -> npt.NDArray[np.uint8]:
-        """The rank of each slot, uint8 shape (n_slots,); a copy."""
-        return np.frombuffer(self._ranks, np.uint8).copy()
 
     def _compare(self, bars: BarArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         # Which are there with the same values, and which are there at all.

@@ -55,6 +55,8 @@ class Range:
         Those it is asked for, when it is for gaps.
     to_confirm : set of str
         Symbols to be asked for once more: history may lag behind what it is asked for.
+    answered : set of str
+        Symbols that history has answered for, once at least.
     """
 
     interval: str
@@ -64,8 +66,28 @@ class Range:
     why: str
     gaps: list[GapInfo] = field(default_factory=list)
     to_confirm: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
     n_attempts: int = 0
+    n_failed: int = 0
     due_ns: int = 0
+    is_under_way: bool = False
+
+    def takes_in(self, other: Range) -> bool:
+        """Take another range in, if both may go as one: nothing of this one was had yet."""
+        if (
+            self.interval != other.interval
+            or self.is_under_way
+            or self.answered
+            or other.start_ns > self.end_ns + _NEAR_NS
+            or self.start_ns > other.end_ns + _NEAR_NS
+        ):
+            return False
+        self.start_ns = min(self.start_ns, other.start_ns)
+        self.end_ns = max(self.end_ns, other.end_ns)
+        self.symbols |= other.symbols
+        self.to_confirm |= other.to_confirm
+        self.n_failed = self.n_attempts = 0
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +153,8 @@ class QualityWorker:
     def ask(self, wanted: Range) -> None:
         """Ask history for a range, until it answers for every symbol or was asked too often."""
         with self._lock:
-            self._owed.append(wanted)
+            if not any(owed.takes_in(wanted) for owed in self._owed):
+                self._owed.append(wanted)
         self._jobs.put(_nothing)
 
     def forget(self, symbol: str) -> None:
@@ -203,22 +226,29 @@ class QualityWorker:
             # A job that waits, such as a symbol that joins, goes between two ranges.
             if self._over.is_set() or (n and not self._jobs.empty()):
                 return
+            with self._lock:
+                wanted.is_under_way = True
             answered = self._request(wanted)
             with self._lock:
+                wanted.is_under_way = False
+                wanted.answered |= answered
                 again = wanted.to_confirm & answered
                 wanted.to_confirm -= again
                 wanted.symbols -= answered - again
-            if answered - again:
-                end_ns = min(wanted.end_ns, now_ns)
-                self._on_covered(answered - again, wanted.start_ns, end_ns)
+                wanted.n_failed += not answered
+            covered = answered - again
             wanted.due_ns = self._clock.now_ns() + round(retries.retry_interval_s * NS_PER_SECOND)
-            is_given_up = bool(wanted.symbols) and wanted.n_attempts > retries.max_retries
+            is_given_up = bool(wanted.symbols) and wanted.n_failed > retries.max_retries
             if is_given_up:
+                # Those that were answered for once are had, as far as can be known.
+                covered |= wanted.symbols & wanted.answered
                 _log.warning(
                     "%s: history of %s to %s cannot be had after %d attempts (%s)",
                     shown(sorted(wanted.symbols)), to_iso(wanted.start_ns), to_iso(wanted.end_ns),
                     wanted.n_attempts, wanted.why,
                 )  # fmt: skip
+            if covered:
+                self._on_covered(covered, wanted.start_ns, min(wanted.end_ns, now_ns))
             if is_given_up or not wanted.symbols:
                 with self._lock:
                     self._owed = [one for one in self._owed if one is not wanted]

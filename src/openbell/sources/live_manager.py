@@ -49,6 +49,7 @@ class LiveDataManager(DataManager):
         super().__init__(sources, time_manager)
         self.clock = clock
         self.day: Date | None = None
+        self._streamed: dict[str, str] = {}
         self.streaming = [cast(StreamingSource, s) for s in sources if hasattr(s, "stream")]
         if not self.streaming:
             names = ", ".join(source.name for source in sources)
@@ -87,7 +88,19 @@ class LiveDataManager(DataManager):
     def stream_intervals(self, symbol: str) -> list[str]:
         """Intervals that the symbol's bars can be streamed in, finest first."""
         source = self.source_of(symbol)
-        return [] if source is None else list(source.stream_intervals)
+        if source is None:
+            return []
+        streamed = self._streamed.get(source.name)
+        return list(source.stream_intervals) if streamed is None else [streamed]
+
+    def note_streamed(self, source: str, interval: str) -> None:
+        """Note that a source streams one interval from now on, and no other, until the day ends."""
+        self._streamed = {**self._streamed, source: interval}
+
+    def begin(self, day: Date) -> None:
+        """Begin a day: it is the one that is being made."""
+        self.day = day
+        self._streamed = {}
 
     def available_intervals(self, symbol: str) -> list[str]:
         """Intervals that some source holds of the symbol, finest first."""

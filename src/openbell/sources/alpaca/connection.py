@@ -39,8 +39,8 @@ logging.getLogger("alpaca.data.live.websocket").addFilter(
 _NOT_LET_IN: Final = frozenset((401, 402, 409))
 #: A subscription is refused: invalid syntax, too many symbols, insufficient, not on this feed.
 _NOT_SUBSCRIBED: Final = frozenset((400, 405, 409, 410))
-#: 1973; what is before is no time in nanoseconds.
-_FIRST_NS: Final = 100_000_000_000_000_000
+#: 1973 and 2262; what lies outside is no time in nanoseconds.
+_FIRST_NS, _LAST_NS = 100_000_000_000_000_000, (1 << 63) - 1
 #: A minute of every symbol may come as one frame.
 _LARGEST_FRAME: Final = 1 << 26
 _CLOSE_TIMEOUT_S: Final = 0.2
@@ -450,6 +450,6 @@ class Connection(StockDataStream):
 
 def _whose(message: dict[str, Any]) -> tuple[str, int]:
     symbol, ts_ns = message["S"], message["t"]
-    if type(symbol) is not str or type(ts_ns) is not int or ts_ns < _FIRST_NS:
+    if type(symbol) is not str or type(ts_ns) is not int or not _FIRST_NS <= ts_ns <= _LAST_NS:
         raise ValueError
     return symbol, ts_ns
