@@ -39,8 +39,8 @@ def test_feed_states_follow_the_connection_and_are_told_once_the_feed_first() ->
         ("feed", "live"), ("A", "waiting"), ("B", "waiting"),
         ("A", "live"),
         ("feed", "failed"), ("A", "down"), ("B", "down"),
-        ("feed", "stopped"),
     ]  # fmt: skip
+    assert monitor.health.reason == "forbidden"
     assert not monitor.health.connected
 
 

@@ -24,7 +24,7 @@ def test_fifty_busy_symbols_are_mute_after_one_slot_and_its_grace() -> None:
     assert mute <= last + MINUTE + 4 * S
     assert rig.monitor.health.state == "mute"
     assert rig.monitor.health.connected
-    assert rig.monitor.health.reason.startswith("no bar came since 2025-07-02T13:40:00")
+    assert rig.monitor.health.reason.startswith("no bar came since 13:40:00")
     assert isinstance(rig.told[0], FeedHealth)
     assert len(rig.told) == 51
     assert set(rig.states().values()) == {"silent"}
@@ -77,7 +77,7 @@ def test_heartbeats_and_quotes_are_no_bars() -> None:
         rig.monitor.note_message(rig.now_ns)
     assert len(rig.mute_at) == 1
     assert rig.monitor.health.connected
-    assert "the connection lived at 2025-07-02T13:41:" in rig.monitor.health.reason
+    assert "the connection lived at 13:41:" in rig.monitor.health.reason
 
 
 def test_correction_ends_a_silence_as_a_bar_does() -> None:

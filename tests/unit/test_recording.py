@@ -223,7 +223,7 @@ def test_killed_session_loses_at_most_what_was_not_written_and_is_gone_on_with(
     n = len(held.bars)
     assert 100 <= n <= 200
     assert as_list(held) == [(k, 10.0 + k, k % 3) for k in range(n)]
-    with pytest.raises(DatasetError, match="a recording of 2025-07-02 already; --resume goes on"):
+    with pytest.raises(DatasetError, match="a recording of 2025-07-02 already; resume"):
         Recorder(tmp_path, WINDOW)
     recorder = Recorder(tmp_path, WINDOW, resume=True)
     recorder.record_bar(*row(300))

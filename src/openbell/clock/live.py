@@ -51,12 +51,14 @@ class AcceleratedClock(LiveClock):
     Raises
     ------
     ArgumentError
-        When `speed` is not a finite number above 0.
+        When `speed` is not a finite number above 0, or the start no int.
     """
 
     def __init__(self, start_ns: int, speed: float) -> None:
         if not (math.isfinite(speed) and speed > 0):
             raise ArgumentError("speed", speed, "a finite number above 0")
+        if isinstance(start_ns, bool) or not isinstance(start_ns, int):
+            raise ArgumentError("start_ns", start_ns, "an instant, int nanoseconds UTC")
         self.speed = speed
         self._start_ns = start_ns
         self._began_ns = time.monotonic_ns()

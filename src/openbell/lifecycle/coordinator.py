@@ -493,13 +493,14 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         self._phase = phase
 
     def _wait_paused(self) -> None:
-        if self.phase == "running":
+        before = self._phase
+        if self.phase in ("waiting", "running"):
             self._phase = "paused"
         while not self._may_run.wait(_PAUSE_S):
             pass
         self.n_pauses += 1
         if self.phase == "paused":
-            self._phase = "running"
+            self._phase = before
 
     def _begin_day(self, date: Date) -> TradingDay | None:
         # None when another thread closes the session meanwhile.

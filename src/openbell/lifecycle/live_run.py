@@ -19,7 +19,7 @@ from openbell.live.feed import LiveFeed
 from openbell.live.health import FeedHealth, SymbolHealth
 from openbell.live.intake import BackfillCallback
 from openbell.live.latency import LatencyHistogram
-from openbell.processing import GapRetries
+from openbell.processing import GapRetries, require_callable
 from openbell.schema import BarArray, to_datetime
 from openbell.sources import DataManager
 from openbell.sources.live_manager import LiveDataManager
@@ -63,6 +63,12 @@ class LiveRun:
         record: str | PathLike[str] | None,
         resume: bool,
     ) -> None:
+        if record is not None and not isinstance(record, str | PathLike):
+            raise ArgumentError("record", record, "the path of a folder")
+        if clock is not None and not isinstance(clock, LiveClock):
+            raise ArgumentError("clock", clock, "a LiveClock, such as an AcceleratedClock")
+        if resume is not True and resume is not False:
+            raise ArgumentError("resume", resume, "True or False")
         if resume and record is None:
             raise ArgumentError("resume", True, "a recording to go on with: name its folder")
         owns_data = data is None
@@ -90,10 +96,12 @@ class LiveRun:
 
     def on_change(self, callback: HealthCallback) -> None:
         """Call ``callback(health)`` when the state of a feed or of a symbol changes."""
+        require_callable(callback)
         self._on_change.append(callback)
 
     def on_backfilled(self, callback: BackfillCallback) -> None:
         """Call ``callback(record, bars, why)`` when history gave bars that were missing."""
+        require_callable(callback)
         self._on_backfilled.append(callback)
 
     def next_day(self) -> Date:

@@ -248,7 +248,10 @@ class LiveFeed:
         if after_ns < 2 * self._linger_ns:
             return False
         if self.worker.n_owed:
-            _log.warning("the day ends though bars of %d symbols are owed", self.worker.n_owed)
+            _log.warning(
+                "the day ends before history has answered for %d symbols; "
+                "[live] linger_seconds gives it more time", self.worker.n_owed,
+            )  # fmt: skip
         return True
 
     def _take_messages(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from openbell.clock.window import SessionWindow
 from openbell.live.pauses import Pauses, Slots
 from openbell.live.states import FeedHealth, FeedState, SymbolHealth, SymbolState
-from openbell.schema import NS_PER_SECOND, to_iso
+from openbell.schema import NS_PER_SECOND, to_datetime
 
 __all__ = ["FeedHealth", "FeedMonitor", "FeedState", "SymbolHealth", "SymbolState"]
 
@@ -294,7 +294,9 @@ class FeedMonitor:
     def note_stopped(self) -> None:
         """Note that the source was asked to stop; that is no drop."""
         self._is_connected = False
-        self._change("stopped", "stopped", "down")
+        # That it let nobody in is worth more than that it was stopped.
+        if self._state != "failed":
+            self._change("stopped", "stopped", "down")
 
     def _count_drop(self) -> None:
         if not self._is_connected:
@@ -417,8 +419,9 @@ class FeedMonitor:
             if n <= 0 or one.pauses.log_silence(n) > unusual:
                 continue
             n_seen = slots.ended(seen_ns) - one.pauses.next_slot
+            meanwhile = "others came" if len(self._symbols) > 1 else "the feed lived"
             if n_seen > 0 and one.pauses.log_silence(n_seen) < improbable:
-                reason = f"no bar in {n_seen} slots of {one.interval} while others came"
+                reason = f"no bar in {n_seen} slots of {one.interval} while {meanwhile}"
                 self._change_symbols([one], "silent", reason)
             elif one.state == "live":
                 self._change_symbols([one], "quiet", f"no bar in {n} slots of {one.interval}")
@@ -428,12 +431,11 @@ class FeedMonitor:
         return log(chance * min(1.0, step_ns / _SHARE_OF_NS))
 
     def _tell_silence(self) -> str:
-        last = self._last_message_ns
-        told = (
-            "nothing came" if last is None else f"no bar came since {to_iso(self._silent_from_ns)}"
-        )
+        told = "nothing came"
+        if self._last_message_ns is not None:
+            told = f"no bar came since {to_datetime(self._silent_from_ns):%H:%M:%S}"
         if self._heartbeat_ns > self._silent_from_ns:
-            told += f", though the connection lived at {to_iso(self._heartbeat_ns)}"
+            told += f", though the connection lived at {to_datetime(self._heartbeat_ns):%H:%M:%S}"
         return told
 
     # Who is told

@@ -112,7 +112,8 @@ class Recorder:
             if not resume and is_recorded(self.folder, window):
                 raise DatasetError(
                     self.folder,
-                    f"holds a recording of {window.date} already; --resume goes on with it",
+                    f"holds a recording of {window.date} already; resume (--resume) goes on with "
+                    "one that was broken off, another folder takes a whole one",
                 )
             self._part = JournalPart(self.folder, window.date)
         except OSError as error:

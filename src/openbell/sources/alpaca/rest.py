@@ -177,7 +177,9 @@ class RestClient:
         said = self._said(response.content)
         if status in _NOT_LET_IN:
             return DataSourceError(
-                NAME, f"refused the credentials, or they are not entitled to this: {said}"
+                NAME,
+                f"refused the credentials, or they are not entitled to this ({said}); check "
+                "APCA_API_KEY_ID and APCA_API_SECRET_KEY",
             ), 0.0
         kind = BadRequestError if status in (400, 422) else DataSourceError
         return kind(NAME, f"answered {status}: {said}"), 0.0
