@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from openbell._native.values import BarData
 from openbell.config import IndicatorConfig, SessionConfig
@@ -29,7 +29,6 @@ from openbell.lifecycle.session_time import SessionTime
 from openbell.lifecycle.validation import (
     SymbolValidationResult,
     SymbolValidator,
-    leave_out,
 )
 from openbell.processing import (
     CloseCallback,
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from openbell.clock.live import LiveClock
     from openbell.clock.window import SessionWindow
     from openbell.lifecycle.live_run import LiveRun
-
-_T = TypeVar("_T")
 
 _log = logging.getLogger("openbell.lifecycle")
 
@@ -100,7 +97,7 @@ def open_session(
     return SessionCoordinator(config, data=data, clock=clock, record=record, resume=resume)
 
 
-class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
+class SessionCoordinator(NamedChecks, LiveSide, DayLoading):
     """Runs the configured days through one root, in order of time.
 
     Each day goes through the same phases: every symbol is validated, what passed is loaded,
@@ -544,18 +541,6 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         self._loader.feed = day.feed
         return day
 
-    def _refuse(self, symbol: str, reason: str) -> None:
-        # What a stream will not send is no part of the session; the others are.
-        result = self.results.get(symbol)
-        if result is not None:
-            leave_out(result, self._some_day(), reason)
-        rec = self.root.get_symbol_data(symbol)
-        if rec is None or rec.meets_session_config_requirements:
-            self._provisioning.remove_symbol(symbol)
-        else:
-            # Bars that somebody brought by hand are not the stream's to take away.
-            self._provisioning.cancel(symbol)
-
     def _teardown_and_cleanup(self) -> None:
         """Forget the day: records, queues, what waits; the clock goes to the next day's open."""
         day = self.root.current_session_date
@@ -582,14 +567,6 @@ class SessionCoordinator(NamedChecks, DayLoading, LiveSide):
         if self.live is not None:
             self.live.data.prime(symbols)
         return self._validate_symbols_for_loading(list(symbols))
-
-    def _interruptible(self, items: Iterable[_T]) -> Iterable[_T]:
-        # A broker's answer may take longer than who stops the session would wait.
-        if self.live is None:
-            return items
-        from openbell.live.interruptible import interruptible
-
-        return interruptible(items, lambda: self._is_stopping or self._is_closed)
 
     def _some_day(self) -> Date:
         return self.root.current_session_date or self.trading_days()[0]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from datetime import date as Date
+from typing import TYPE_CHECKING, TypeVar
 
 from openbell.errors import SessionStateError
+from openbell.lifecycle.validation import leave_out
 
 if TYPE_CHECKING:
     from openbell.lifecycle.live_run import LiveRun
+    from openbell.lifecycle.provisioning import Provisioning
+    from openbell.lifecycle.validation import SymbolValidationResult
     from openbell.live.connections import HealthCallback
     from openbell.live.health import FeedHealth, SymbolHealth
     from openbell.live.intake import BackfillCallback
     from openbell.live.latency import LatencyHistogram
+    from openbell.session import SessionData
+
+_T = TypeVar("_T")
 
 __all__ = ["LiveSide"]
 
@@ -20,6 +28,14 @@ class LiveSide:
     """What a coordinator tells of the live side of its session; a backtest has none."""
 
     live: LiveRun | None
+    root: SessionData
+    results: dict[str, SymbolValidationResult]
+    _provisioning: Provisioning
+    _is_stopping: bool
+    _is_closed: bool
+
+    def _some_day(self) -> Date:
+        raise NotImplementedError
 
     def on_feed_change(self, callback: HealthCallback) -> None:
         """Call ``callback(health)`` when the state of a source or of a symbol has changed.
@@ -74,6 +90,26 @@ class LiveSide:
         Of the running day; None before it, and in a backtest.
         """
         return None if self.live is None else self.live.latency
+
+    def _interruptible(self, items: Iterable[_T]) -> Iterable[_T]:
+        # A broker's answer may take longer than who stops the session would wait.
+        if self.live is None:
+            return items
+        from openbell.live.interruptible import interruptible
+
+        return interruptible(items, lambda: self._is_stopping or self._is_closed)
+
+    def _refuse(self, symbol: str, reason: str) -> None:
+        # What a stream will not send is no part of the session; the others are.
+        result = self.results.get(symbol)
+        if result is not None:
+            leave_out(result, self._some_day(), reason)
+        rec = self.root.get_symbol_data(symbol)
+        if rec is None or rec.meets_session_config_requirements:
+            self._provisioning.remove_symbol(symbol)
+        else:
+            # Bars that somebody brought by hand are not the stream's to take away.
+            self._provisioning.cancel(symbol)
 
     def _require_live(self, call: str) -> LiveRun:
         if self.live is None:
