@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import openbell
+
 _COMMON = {
     "deadline": None,
     "derandomize": True,
@@ -17,6 +19,12 @@ _COMMON = {
 settings.register_profile("dev", max_examples=40, **_COMMON)
 settings.register_profile("ci", max_examples=300, **_COMMON)
 settings.load_profile(os.environ.get("OPENBELL_HYPOTHESIS", "dev"))
+
+
+@pytest.fixture(scope="session")
+def warm_kernels() -> None:
+    """Kernels are compiled, which takes seconds once: a live day does not wait for that."""
+    openbell.warmup()
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from openbell.live.health import FeedHealth, SymbolHealth
 from tests.live_faults import KINDS, faulty_script, playing
 from tests.live_market import MINUTE, Market, dump_of, replayed
 
+pytestmark = pytest.mark.usefixtures("warm_kernels")
+
 pytest.importorskip("alpaca")
 
 #: Ten seconds for a day. More seeds with `make fuzz`.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,25 +15,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import openbell as ob
-from openbell.clock.live import LiveClock
 from openbell.live.ranks import RANK_HISTORY, RANK_STREAM, RANK_UPDATE, RankedBars
 from openbell.schema import to_ns
-from openbell.sources.live_manager import LiveDataManager
-from openbell.sources.streaming import StreamReceiver
-from tests.lifecycle_days import WEDNESDAY, bars_at, window_of
+from tests.lifecycle_days import bars_at, window_of
 from tests.live_faults import plain_script, playing, script_of
-from tests.live_market import EVE, MINUTE, Market, dump_of, live_config, replayed
+from tests.live_market import EVE, MINUTE, Market, dump_of, replayed
+from tests.live_scripted import (
+    WINDOW,
+    HandClock,
+    ScriptedSource,
+    minutes,
+    row_of,
+    scripted,
+    take_in,
+    threads_of_session,
+)
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("warm_kernels")
 
 pytest.importorskip("alpaca")
 
-WINDOW = window_of(WEDNESDAY)
 SMALL = {"live": {"linger_seconds": 1800.0}}
-
-
-def minutes(n: int) -> int:
-    """An instant of the day, in minutes after the open."""
-    return WINDOW.open_ns + n * MINUTE
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,6 @@ EVENT = st.tuples(
 )
 
 
-def row_of(slot: int, version: int) -> np.ndarray:
-    row = bars_at(WINDOW, "1m", [slot])
-    row["volume"] = version
-    return row
-
-
 @given(st.lists(EVENT, max_size=40), st.lists(st.integers(0, 40), max_size=6))
 def test_of_each_slot_the_best_stands_in_whatever_order_bars_come(
     events: list[tuple[int, int, int]], cuts: list[int]
@@ -123,129 +119,6 @@ def test_of_each_slot_the_best_stands_in_whatever_order_bars_come(
     for s, (_, version) in best.items():
         sums[s // 5] += version
     assert record.bars["5m"].copy()["volume"].tolist() == [sums[k] for k in sorted(sums)]
-
-
-class HandClock(LiveClock):
-    """Stands where it is put."""
-
-    def __init__(self, now_ns: int) -> None:
-        self._now_ns = now_ns
-
-    def now_ns(self) -> int:
-        return self._now_ns
-
-    def stand_at(self, now_ns: int) -> None:
-        self._now_ns = now_ns
-
-
-class ScriptedStream:
-    """Sends what it is told to, from the thread that tells it."""
-
-    name = "scripted"
-
-    def __init__(self) -> None:
-        self.receiver: StreamReceiver | None = None
-        self.subscribed: set[str] = set()
-
-    def start(self, receiver: StreamReceiver) -> None:
-        self.receiver = receiver
-        receiver.on_connected()
-
-    def subscribe(self, symbols: Collection[str]) -> None:
-        self.subscribed |= set(symbols)
-
-    def unsubscribe(self, symbols: Collection[str]) -> None:
-        self.subscribed -= set(symbols)
-
-    def reconnect(self) -> None:
-        pass
-
-    def stop(self, timeout_s: float = 1.5) -> bool:
-        return True
-
-    def drop(self) -> None:
-        assert self.receiver is not None
-        self.receiver.on_disconnected("a test")
-        self.receiver.on_connected()
-
-    def send(self, rank: int, row: np.ndarray) -> None:
-        assert self.receiver is not None
-        ts_ns, *values = row[0].item()
-        self.receiver.on_bar("A", ts_ns, *values, np.nan, np.nan, rank == RANK_UPDATE)
-
-
-class ScriptedSource:
-    """Streams one symbol by a script; history has the bars that it was given."""
-
-    name = "scripted"
-    stream_intervals = ("1m",)
-
-    def __init__(self) -> None:
-        self.made = ScriptedStream()
-        self.held: dict[int, np.ndarray] = {}
-        self.answered: dict[int, np.ndarray] = {}
-        self.n_answered = 0
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        self.before: Callable[[], object] = lambda: None
-        self.after: Callable[[], object] = lambda: None
-
-    def intervals(self, symbol: str) -> list[str]:
-        return ["1m"]
-
-    def has_symbol(self, symbol: str) -> bool:
-        return symbol == "A"
-
-    def dates(self, symbol: str, interval: str) -> tuple[date, date]:
-        return EVE, WEDNESDAY
-
-    def has_data(self, symbol: str, interval: str, day: date) -> bool:
-        return day == WEDNESDAY
-
-    def count(self, symbol: str, interval: str, window: ob.SessionWindow) -> int:
-        return 0
-
-    def load(self, symbol: str, interval: str, window: ob.SessionWindow) -> np.ndarray:
-        return np.empty(0, ob.BAR_DTYPE)
-
-    def load_many(
-        self, symbols: Sequence[str], interval: str, window: ob.SessionWindow
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        return ((symbol, self.load(symbol, interval, window)) for symbol in symbols)
-
-    def stream(self, interval: str, clock: LiveClock, **_: Any) -> ScriptedStream:
-        return self.made
-
-    def put(self, row: np.ndarray) -> None:
-        self.held[int(row["timestamp"][0])] = row
-
-    def load_between(
-        self, symbols: Sequence[str], interval: str, start_ns: int, end_ns: int
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        self.may_answer.wait(30)
-        self.before()
-        found = {ts: row for ts, row in sorted(self.held.items()) if start_ns <= ts < end_ns}
-        self.after()
-        yield "A", np.concatenate([np.empty(0, ob.BAR_DTYPE), *found.values()]), {}
-        self.answered.update(found)
-        self.n_answered += 1
-
-
-@contextmanager
-def scripted(
-    source: ScriptedSource, clock: LiveClock, streams: Sequence[str] = ("1m", "5m")
-) -> Iterator[ob.SessionCoordinator]:
-    config = live_config(["A"], session={"streams": list(streams)}, data={"sources": ["synthetic"]})
-    data = LiveDataManager([source], ob.TimeManager("XNYS"), clock)
-    with ob.open_session(config, data=data) as session:
-        yield session
-
-
-def take_in(session: ob.SessionCoordinator) -> None:
-    # A turn leaves what belongs to the next slice.
-    feed = session.live.feed
-    while feed.inbox.depth or feed._left:
-        feed.turn()
 
 
 STREAMED = st.tuples(
@@ -525,10 +398,6 @@ def running(session: ob.SessionCoordinator) -> Iterator[threading.Thread]:
         thread.join(10)
         assert not thread.is_alive()
     assert failed == []
-
-
-def threads_of_session() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("openbell")]
 
 
 def test_session_that_is_paused_takes_in_afterwards_what_came_meanwhile() -> None:

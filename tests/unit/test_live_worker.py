@@ -19,6 +19,8 @@ from openbell.processing import GapRetries
 from openbell.schema import BAR_DTYPE, to_datetime
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("warm_kernels")
+
 MINUTE = 60 * 10**9
 WINDOW = ob.TimeManager("XNYS").session_window(date(2025, 7, 2))
 NOON = WINDOW.open_ns + 150 * MINUTE
