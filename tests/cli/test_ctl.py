@@ -103,10 +103,10 @@ def test_ctl_commands_a_paced_replay_from_its_first_bar_to_its_end(
         code, out, err = run("ctl", "add", "OTHER", "SYN001")
         assert (code, out) == (1, "SYN001: loaded\n")
         assert len(err) == 1
-        assert "add: OTHER: unknown symbol: no source has it" in err[0]
+        assert f"{label}: add: OTHER: unknown symbol: no source has it" in err[0]
         code, out, err = run("ctl", "remove", "SYN001", "OTHER")
         assert (code, out, len(err)) == (1, "SYN001: removed\n", 1)
-        assert err[0].endswith("remove: OTHER: absent")
+        assert err == [f"openbell: {label}: remove: OTHER: not in the session"]
 
         # While it goes on.
         for name in ("now.json", "now.csv"):
@@ -133,6 +133,7 @@ def test_ctl_commands_a_paced_replay_from_its_first_bar_to_its_end(
         out = running.communicate()[0]
         assert running.returncode == 0
     assert "SYN003" in out
+    assert "stopped before the close, 2025-07-02 20:00:00 UTC" in out.splitlines()
     assert ob.validate_session_dump(final) == []
     ended = json.loads(final.read_text())["session"]
     assert ended["active"] is False
@@ -208,7 +209,7 @@ def test_ctl_of_a_replay_that_is_killed_says_that_it_ended(
         monkeypatch.setattr(ControlClient, "ask", ask)
         code, out, err = run("ctl", "status")
     assert (code, out) == (1, "")
-    assert err == [f"openbell: {running.pid}-1: status: the session ended meanwhile"]
+    assert err == [f"openbell: paced (process {running.pid}): status: the session ended meanwhile"]
 
 
 # What goes wrong
@@ -331,23 +332,48 @@ def test_ctl_waiting_for_a_symbol_that_never_comes_returns_1(
 def test_ctl_status_shows_feeds_and_symbols_whose_streams_are_not_well(run: Any) -> None:
     with served("mine") as slow:
         slow.feed_health = [  # type: ignore[attr-defined]
-            {"source": "alpaca", "state": "down", "lag_s": None, "n_bars": 1200, "reason": "lost"},
+            {
+                "source": "alpaca",
+                "state": "down",
+                "lag_s": None,
+                "n_bars": 1200,
+                "n_updates": 3,
+                "n_garbage": 2,
+                "reason": "lost",
+            },
             {"source": "schwab", "state": "live", "lag_s": 0.25, "n_bars": 7, "reason": ""},
         ]
         slow.symbol_health = {  # type: ignore[attr-defined]
             "AAPL": {"symbol": "AAPL", "state": "silent", "reason": "no trade since 10:00"},
             "MSFT": {"symbol": "MSFT", "state": "quiet", "reason": ""},
+            "TSLA": {"symbol": "TSLA", "source": "alpaca", "state": "down", "reason": "lost"},
         }
         lines = words_of(run("ctl", "status")[1])
     assert lines[0][:4] == ["mine", "no", "day", "yet"]
-    assert lines[3] == "feed state lag bars".split()
+    assert lines[3] == "feed state lag bars corrections".split()
     assert lines[5:7] == [
-        ["alpaca", "down", "-", "1,200"],
-        ["schwab", "live", "0.2", "s", "7"],
+        ["alpaca", "down", "-", "1,200", "3"],
+        ["schwab", "live", "0.2", "s", "7", "0"],
     ]
-    assert lines[8] == "alpaca is down: lost".split()
-    assert lines[9] == "AAPL: its stream is silent: no trade since 10:00".split()
-    assert len(lines) == 10
+    assert lines[8] == "alpaca: down: lost".split()
+    assert lines[9] == "alpaca: 2 not understood".split()
+    assert lines[10] == "AAPL: its stream is silent: no trade since 10:00".split()
+    assert len(lines) == 11
+
+
+def test_ctl_pause_before_the_open_waits_until_it_is_paused(run: Any) -> None:
+    with served("mine") as slow:
+        slow.phase = "waiting"
+        slow.pause = lambda: None  # type: ignore[method-assign]
+
+        def hold() -> None:
+            slow.phase = "paused"
+
+        holding = threading.Timer(0.2, hold)
+        holding.start()
+        code, out, err = run("ctl", "pause")
+        holding.join()
+    assert (code, out, err) == (0, f"mine (process {os.getpid()}): paused\n", [])
 
 
 # A replay without

@@ -31,6 +31,8 @@ if os.name != "posix":
 import pty
 import termios
 
+pytestmark = pytest.mark.usefixtures("warm_kernels")
+
 CONFIG = """
 [session]
 name = "rehearsal"
@@ -166,11 +168,15 @@ def test_live_interrupted_writes_what_there_is_and_is_resumed(
 
     code, _, err = run("live", config, *REHEARSED, 600, *words)
     assert (code, len(err)) == (1, 1)
-    assert "--resume goes on with it" in err[0]
+    assert "resume (--resume) goes on with one that was broken off" in err[0]
 
     with running(config, *REHEARSED, 1800, *words, "--resume") as session:
         code, err = session.end()
     assert code == 0, err
+    (n_recorded,) = (line.split()[3] for line in session.lines if line.startswith("goes on with "))
+    assert int(n_recorded) == sum(
+        one["session"]["data"]["1m"]["count"] for one in part["symbols"].values()
+    )
     whole = tree_of(dump)["symbols"]
     for name, before in part["symbols"].items():
         rows = whole[name]["session"]["data"]["1m"]["data"]
@@ -217,6 +223,23 @@ def test_live_reader_that_leaves_early_ends_it_and_has_its_files(
         assert session.process.wait(60) == 1
         assert session.process.stderr is not None
         assert session.process.stderr.read() == ""
+    assert set(tree_of(dump)["symbols"]) == {"AAA", "BBB", "CCC"}
+
+
+def test_live_and_replay_without_an_output_do_as_when_the_reader_left(
+    config: Path, tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump.json"
+    past = write_config(tmp_path / "past.toml", f"start_date = {DAY}")
+    live = ("live", config, *REHEARSED, 1800, "--json", dump)
+    for words in (live, ("replay", past)):
+        # As `>&-` does.
+        command = [sys.executable, "-m", "openbell", *map(str, words)]
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (1, "")
     assert set(tree_of(dump)["symbols"]) == {"AAA", "BBB", "CCC"}
 
 
@@ -270,13 +293,14 @@ def test_live_before_the_open_says_when_it_is_and_waits(
     text = CONFIG.format(when='mode = "live"\nexchange = "24/7"', data=SYNTHETIC)
     path.write_text(text.replace('["09:30", "10:30"]', closed_hours()))
     dump = tmp_path / "dump.json"
-    with running(path, "--json", dump) as session:
+    with running(path, "--json", dump, "--record", tmp_path / "recorded") as session:
         line = session.read_until("opens at")
         assert re.search(
             r"24/7 opens at \d{4}-\d\d-\d\d (20|04):00:00 UTC, in \d+:\d\d:\d\d$", line
         )
         session.process.send_signal(number)
         assert session.end() == (130, ["openbell: interrupted"])
+    assert session.lines[-1] == "nothing to record"
     assert tree_of(dump)["symbols"]["AAA"]["session"]["data"]["1m"]["count"] == 0
 
 
@@ -331,6 +355,22 @@ def test_live_of_a_broker_tells_refusals_losses_and_returns(
     assert not any(secret in said for secret in server.environment.values())
 
 
+def test_live_of_a_key_that_is_refused_meanwhile_says_so_at_the_end_and_returns_1(
+    run: Any, alpaca: tuple[AlpacaServer, Path]
+) -> None:
+    server, path = alpaca
+    with running(path, **server.environment) as session:
+        session.read_until("24/7 is open")
+        wait_until(lambda: server.subscribed["bars"] == {"AAA", "BBB"}, what="both")
+        server.refuse_key = True
+        server.drop()
+        session.read_until("it is not tried again")
+        assert run("ctl", "stop")[0] == 0
+        code, err = session.end()
+    assert code == 1, err
+    assert any(re.fullmatch(r"alpaca: .*, failed: .*", line) for line in session.lines)
+
+
 def test_live_of_which_every_symbol_is_refused_returns_1_with_the_reasons(
     alpaca: tuple[AlpacaServer, Path],
 ) -> None:
@@ -351,7 +391,7 @@ def test_live_of_which_every_symbol_is_refused_returns_1_with_the_reasons(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--resume"], "--record DIR too"),
+        (["--resume"], "--resume: it needs --record DIR too"),
         (["--date", DAY], "--rehearse too"),
         (["--rehearse", "0"], "a number above 0"),
         (["--rehearse", "nan"], "a number above 0"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -34,18 +34,31 @@ def symbol(name: str, state: str, reason: str = "") -> SymbolHealth:
     return SymbolHealth(name, "alpaca", state, None, None, 0, 0, reason)
 
 
+class Root(dict[str, None]):
+    """Of two symbols."""
+
+    window = WINDOW
+
+    def __init__(self) -> None:
+        super().__init__({"AAPL": None, "TSLA": None})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([SimpleNamespace(symbol=name) for name in self.keys()])
+
+
 class Told:
     """A session that tells what a test says, ten minutes after its open."""
 
     def __init__(self) -> None:
-        self.root = SimpleNamespace(window=WINDOW)
+        self.root = Root()
+        self.results: dict[str, Any] = {}
         self.phase = "running"
         self.time_manager = SimpleNamespace(now_ns=WINDOW.open_ns + 600 * SECOND)
         self.on_loaded = self.on_feed_change = self.on_backfilled = self._keep
         self._callbacks: list[Callable[..., object]] = []
         self.events = LiveEvents(self)
         self.tell, self._fill, self._load = self._callbacks
-        assert self.take() == ["XNYS is open"]
+        assert self.take() == ["XNYS is open since 13:30:00"]
 
     def _keep(self, callback: Callable[..., object]) -> None:
         self._callbacks.append(callback)
@@ -162,7 +175,49 @@ def test_events_tell_pauses_and_the_end(session: Told) -> None:
     assert session.take() == []
     assert session.take(is_last=True) == ["2025-07-02 is over"]
     session.phase = "stopped"
+    assert session.take() == ["2025-07-02 is over; corrections were not waited for"]
+
+
+def test_events_of_a_stop_before_the_close_say_when_that_is(session: Told) -> None:
+    session.phase = "stopped"
     assert session.take() == ["stopped before the close, 2025-07-02 20:00:00 UTC"]
+
+
+def test_events_of_a_pause_before_the_open_tell_the_open_once_and_when_it_was() -> None:
+    session: Any = Told.__new__(Told)
+    session.root, session.results = Root(), {}
+    session.time_manager = SimpleNamespace(now_ns=WINDOW.open_ns - 60 * SECOND)
+    session.on_loaded = session.on_feed_change = session.on_backfilled = lambda _: None
+    session.events = LiveEvents(session)
+    told = []
+    for phase in ("waiting", "paused", "waiting"):
+        session.phase = phase
+        told += session.take()
+    assert told[1:] == ["paused: bars that come wait", "goes on"]
+    session.phase = "running"
+    session.wait(75)
+    assert session.events.take() == ["2025-07-02 13:30:00  XNYS is open"]
+    session.phase = "paused"
+    session.take()
+    session.phase = "running"
+    assert session.take() == ["goes on"]
+
+
+def test_events_of_a_session_without_a_record_do_not_say_that_it_is_open() -> None:
+    session: Any = SimpleNamespace(
+        root=Root(), results={}, phase="running",
+        time_manager=SimpleNamespace(now_ns=WINDOW.open_ns + SECOND),
+        on_loaded=lambda _: None, on_feed_change=lambda _: None, on_backfilled=lambda _: None,
+    )  # fmt: skip
+    session.root.clear()
+    assert LiveEvents(session).take() == []
+
+
+def test_events_of_removed_symbols_are_not_those_of_refused_ones(session: Told) -> None:
+    del session.root["AAPL"], session.root["TSLA"]
+    session.results["TSLA"] = SimpleNamespace(can_proceed=False)
+    assert session.take() == ["AAPL: removed"]
+    assert session.take() == []
 
 
 def test_lines_of_feeds_tell_what_is_not_as_it_should_be() -> None:
@@ -179,6 +234,9 @@ def test_lines_of_feeds_tell_what_is_not_as_it_should_be() -> None:
     ]
     latency.add(1_000)
     assert health_lines(session)[1].startswith("queue 3 of 1,000  latency ")
+    for _ in range(9):
+        latency.add(2 * SECOND)
+    assert health_lines(session)[1].endswith("latency over 1 s p50, over 1 s p99")
     assert feed_summaries(session)[0] == (
         "alpaca: 1,200 bars, 0 corrections, 1 drop, 0 backfilled, 2 not understood"
     )

@@ -255,6 +255,16 @@ def test_show_folder_that_is_no_dataset_returns_1(run: Any, tmp_path: Path) -> N
     assert "not a dataset" in err[0]
 
 
+def test_show_folder_of_a_day_that_was_broken_off_says_what_goes_on_with_it(
+    run: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "date=2025-07-02.part-1.arrows").write_bytes(b"")
+    code, out, err = run("show", tmp_path)
+    assert (code, out, len(err)) == (1, "", 1)
+    assert f"--record {tmp_path} --resume` goes on with it" in err[0]
+
+
 def test_show_corrupt_dataset_file_returns_1_and_names_it(run: Any, dataset: Path) -> None:
     path = dataset / "bars" / "interval=1m" / "date=2025-07-02.parquet"
     path.write_bytes(path.read_bytes()[:100])

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,6 +123,19 @@ def test_snapshot_of_a_record_holds_its_numbers() -> None:
 def test_snapshot_of_a_root_without_a_day_is_empty() -> None:
     found = SnapshotTaker(ob.SessionData()).take()
     assert (found.phase, found.date, found.symbols) == ("idle", None, [])
+
+
+@pytest.mark.parametrize("phase", ["waiting", "paused"])
+def test_snapshot_before_the_open_of_a_live_session_tells_the_time(phase: str) -> None:
+    clock = SimpleNamespace(now_ns=OPEN - 90)
+    config = SimpleNamespace(session=SimpleNamespace(name="live"))
+    session: Any = SimpleNamespace(
+        root=make_root(), config=config, phase=phase, pending={}, time_manager=clock
+    )
+    assert SnapshotTaker(session).take().now_ns == OPEN - 90
+    # From then on, the session's clock is told.
+    clock.now_ns = OPEN + 90
+    assert SnapshotTaker(session).take().now_ns == OPEN
 
 
 def test_snapshot_of_a_session_tells_its_phase_name_and_who_waits() -> None:

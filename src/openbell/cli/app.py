@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, TextIO
 
 import typer
 
@@ -94,6 +94,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     words = None if arguments is None else list(arguments)
     log, warnings = logging.getLogger("openbell"), _Warnings(logging.WARNING)
     log.addHandler(warnings)
+    if sys.stdout is None:
+        sys.stdout = _unread()
     try:
         code = app(args=words, prog_name="openbell", standalone_mode=False, obj=call)
         sys.stdout.flush()
@@ -115,6 +117,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # typer makes an exit code of Ctrl-C, in silence.
         _say("interrupted")
     return code if isinstance(code, int) else FINE
+
+
+def _unread() -> TextIO:
+    # Whoever closed the output before it began wants what one gets who closes it later.
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "w", encoding="utf-8")
 
 
 def _drop_output() -> None:

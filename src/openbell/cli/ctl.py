@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from openbell.cli.console import counted, output, warn
+from openbell.cli.live_events import rare_counts
 from openbell.cli.running import RunningSession, choose, headlines, no_such_session
 from openbell.cli.tables import plain_table, rows_of_snapshot, session_table
 from openbell.errors import ArgumentError
@@ -31,8 +32,11 @@ _LONGEST_LOOK_S: Final = 2.0
 #: A session that was told to pause or to go on does so with its next slice.
 _LONGEST_TURN_S: Final = 1.0
 _RUNNING: Final = ("running", "paused", "waiting")
+_TO_PAUSE: Final = ("running", "waiting")
 #: Of a symbol's stream, what is worth a line.
 _UNWELL: Final = ("silent", "down", "refused")
+#: Stands where the name of a session would that does not answer.
+_UNKNOWN: Final = "-"
 _FORMATS: Final = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".html": "html"}
 
 _WHICH = typer.Option("--session", metavar="PID|NAME", help="Of several running sessions, which.")
@@ -83,7 +87,7 @@ def add(
         result = client.ask("add", {"symbols": symbols}, timeout=None)
         if wait:
             result = _wait_loaded(client, result)
-    _print_standings(client.path.stem, "add", result, json, fine=("pending", "loaded"))
+    _print_standings("add", result, json, fine=("pending", "loaded"))
 
 
 @app.command()
@@ -91,7 +95,7 @@ def remove(symbols: _Symbols, session: _Which = None, json: _Json = False) -> No
     """Take symbols out of the running day."""
     with _open(session) as client:
         result = client.ask("remove", {"symbols": symbols}, timeout=None)
-    _print_standings(client.path.stem, "remove", result, json, fine=("removed",))
+    _print_standings("remove", result, json, fine=("removed",))
 
 
 @app.command()
@@ -138,8 +142,8 @@ def pause(session: _Which = None, json: _Json = False) -> None:
     """Hold the session before its next slice."""
     with _open(session) as client:
         result = client.ask("pause")
-        result = _look_until(client, result, lambda seen: seen["phase"] != "running")
-    _print_phase(result, json, "pauses before its next slice" * (result["phase"] == "running"))
+        result = _look_until(client, result, lambda seen: seen["phase"] not in _TO_PAUSE)
+    _print_phase(result, json, "pauses before its next slice" * (result["phase"] in _TO_PAUSE))
 
 
 @app.command()
@@ -183,7 +187,8 @@ def _open(which: str | None) -> ControlClient:
     running = [seen for path in find_controls() if (seen := _seen(path)) is not None]
     path = choose("--session", which, running)
     if path is not None:
-        return ControlClient(path)
+        (name,) = (one.name for one in running if one.path == path)
+        return ControlClient(path, None if name == _UNKNOWN else name)
     if not running:
         hint = "`openbell replay` and `openbell live` take commands while they run"
         raise ControlError("no session is running", hint)
@@ -199,7 +204,7 @@ def _seen(path: Path) -> RunningSession | None:
     except SessionGone:
         return None
     except ControlError:
-        return RunningSession(path, "-", None, "no answer", 0)
+        return RunningSession(path, _UNKNOWN, None, "no answer", 0)
     return RunningSession(path, seen["name"], _date(seen), seen["phase"], seen["n_symbols"])
 
 
@@ -259,12 +264,16 @@ def _print_phase(result: Mapping[str, Any], json: bool, note: str = "") -> None:
         _print_json(result)
         return
     rest = f"; it {note}" if note else ""
-    line = f"{result['name']} (process {result['pid']}): {result['phase']}{rest}"
+    line = f"{_label(result)}: {result['phase']}{rest}"
     output().print(line, soft_wrap=True)
 
 
+def _label(result: Mapping[str, Any]) -> str:
+    return f"{result['name']} (process {result['pid']})"
+
+
 def _print_standings(
-    label: str, command: str, result: Mapping[str, Any], json: bool, fine: Sequence[str]
+    command: str, result: Mapping[str, Any], json: bool, fine: Sequence[str]
 ) -> None:
     from openbell.control import ControlError
 
@@ -273,11 +282,12 @@ def _print_standings(
     failed = []
     for symbol, one in result["symbols"].items():
         if one["state"] not in fine:
-            failed.append(f"{symbol}: {one['reason'] or one['state']}")
+            state = "not in the session" if one["state"] == "absent" else one["state"]
+            failed.append(f"{symbol}: {one['reason'] or state}")
         elif not json:
             output().print(f"{symbol}: {one['state']}", soft_wrap=True)
     if failed:
-        raise ControlError(label, f"{command}: {'; '.join(failed)}")
+        raise ControlError(_label(result), f"{command}: {'; '.join(failed)}")
 
 
 def _print_status(console: Console, result: Mapping[str, Any]) -> None:
@@ -294,13 +304,16 @@ def _print_status(console: Console, result: Mapping[str, Any]) -> None:
         console.print()
         console.print(_feeds(result["feeds"]))
     lines = [f"{symbol} is left out: {why}" for symbol, why in result["left_out"].items()]
-    lines += [
-        f"{one['source']} is {one['state']}: {one['reason']}"
-        for one in result["feeds"]
-        if one.get("reason")
-    ]
+    explained = [one["source"] for one in result["feeds"] if one.get("reason")]
+    for one in result["feeds"]:
+        if one.get("reason"):
+            lines.append(f"{one['source']}: {one['state']}: {one['reason']}")
+        if rare := rare_counts(one):
+            lines.append(f"{one['source']}: {', '.join(rare)}")
     for one in result["symbol_feeds"]:
-        if one["state"] in _UNWELL:
+        # With their source, all of its symbols are down.
+        is_told = one["state"] == "down" and one.get("source") in explained
+        if one["state"] in _UNWELL and not is_told:
             reason = f": {one['reason']}" if one["reason"] else ""
             lines.append(f"{one['symbol']}: its stream is {one['state']}{reason}")
     for error in result["errors"]:
@@ -348,10 +361,9 @@ class _Column(NamedTuple):
 _FEED_COLUMNS: Final = (
     _Column("messages", "n_messages"),
     _Column("bars", "n_bars"),
-    _Column("updates", "n_updates"),
+    _Column("corrections", "n_updates"),
     _Column("drops", "n_drops"),
     _Column("backfilled", "n_backfilled"),
-    _Column("garbage", "n_garbage"),
 )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from openbell.cli.console import output
+from openbell.cli.console import counted, output
 from openbell.cli.live_events import feed_summaries
 from openbell.cli.outputs import ConfigFile, CsvPath, JsonPath, Outputs, ReportPath, configured
 from openbell.cli.published import published
@@ -42,6 +42,7 @@ _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def live(
+    context: typer.Context,
     config: ConfigFile,
     record: Annotated[
         Path | None,
@@ -74,7 +75,8 @@ def live(
     outputs = Outputs(json, csv, report)
     settings = configured(config, "live")
     if resume and record is None:
-        raise ArgumentError("--resume", True, "--record DIR too, which says what to go on with")
+        expected = "it needs --record DIR too, which says what to go on with"
+        raise typer.BadParameter(expected, context, param_hint="--resume")
     clock = None
     if rehearse is not None:
         settings = _slowed(settings, rehearse)
@@ -93,6 +95,9 @@ def live(
 
             server = held.enter_context(serve_metrics(session, port=metrics))
             console.print(f"metrics at {server.url}", soft_wrap=True)
+        if resume and record is not None:
+            n_recorded = _count_recorded(session, record)
+            console.print(f"goes on with {counted(n_recorded, 'bar')} recorded", soft_wrap=True)
         days, day = session.days(), None
         unprinted: BaseException | None = None
         try:
@@ -109,14 +114,19 @@ def live(
             outputs.write(session, console, day.date)
             # There is no other: this one ends, and its recording is made whole.
             next(days, None)
-        is_recorded = session.live is None or session.live.recording_error is None
-        if day is not None and record is not None and is_recorded:
-            console.print(f"recorded in {record}", soft_wrap=True)
+        is_whole = session.live is None or session.live.recording_error is None
+        if day is not None and record is not None and is_whole:
+            from openbell.live.recording import is_recorded
+
+            has_any = is_recorded(record, day.window)
+            told = f"recorded in {record}" if has_any else "nothing to record"
+            console.print(told, soft_wrap=True)
         if unprinted is not None:
             raise unprinted
         if interruption:
             raise KeyboardInterrupt
-        if not is_recorded:
+        feeds = session.feed_health
+        if not is_whole or (feeds and all(feed.state == "failed" for feed in feeds)):
             # Why was told when it happened.
             raise typer.Exit(1)
 
@@ -167,7 +177,22 @@ def _rehearsal(
         if start_ns >= window.close_ns:
             expected = f"a recording that was broken off; that of {window.date} is whole"
             raise ArgumentError("--resume", str(recorded), expected)
+    from openbell.kernels import warmup
+
+    # Compiled once per installation; a hurried day does not wait for that.
+    warmup()
     return AcceleratedClock(start_ns, speed)
+
+
+def _count_recorded(session: SessionCoordinator, folder: Path) -> int:
+    from openbell.live.recording import Recording
+
+    if session.live is None:
+        return 0
+    window = session.time_manager.session_window(session.live.next_day())
+    recording = Recording.load(folder, window)
+    rows = (recording.rows(symbol, interval) for symbol, interval in recording.series)
+    return sum(len(one.bars) for one in rows if one is not None)
 
 
 def _parsed(date: str) -> Date:

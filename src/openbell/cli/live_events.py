@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openbell.cli.console import counted, seconds
 from openbell.cli.running import some
+from openbell.live.latency import LATENCY_BOUNDS_NS
 from openbell.live.states import FeedHealth, SymbolHealth
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from openbell.schema import BarArray
     from openbell.symbol import SymbolSessionData
 
-__all__ = ["LiveEvents", "feed_summaries", "health_lines", "lasting"]
+__all__ = ["LiveEvents", "feed_summaries", "health_lines", "lasting", "rare_counts"]
 
 #: Bars that are filled in come symbol by symbol: they are one event when no more came for so long.
 _SETTLED_S: Final = 0.5
@@ -27,6 +28,14 @@ _LONGEST_BACKFILL_S: Final = 1.5
 #: Why bars are filled in after a feed's return, as the session calls it.
 _AFTER_RETURN: Final = "connected anew"
 _NS: Final = 10**9
+_WITH_A_DAY: Final = ("waiting", "running", "paused")
+#: Counts of a feed that are 0 when all is well, as people call them.
+_RARE: Final = {
+    "n_superseded": "superseded",
+    "n_outside": "outside the session",
+    "n_garbage": "not understood",
+    "n_overflow": "left out by a full queue",
+}
 
 
 @dataclass
@@ -69,6 +78,8 @@ class LiveEvents:
         self._filled: dict[str, _Filled] = {}
         self._silent: set[str] = set()
         self._phase = "idle"
+        self._is_open = False
+        self._symbols: set[str] = set()
         session.on_feed_change(self._note_change)
         session.on_backfilled(self._note_backfilled)
         session.on_loaded(self._note_loaded)
@@ -97,6 +108,7 @@ class LiveEvents:
         while self._notes:
             self._notes.popleft()()
         self._settle(monotonic(), is_last)
+        self._take_removed()
         self._take_phase(is_last)
         taken = list(self._lines)
         self._lines.clear()
@@ -118,17 +130,36 @@ class LiveEvents:
             self._say(now_ns, f"{window.date} is over")
         elif phase == before:
             return
+        elif before == "paused" and phase in ("waiting", "running"):
+            self._say(now_ns, "goes on")
         elif phase == "waiting" and now_ns < window.open_ns:
             left = lasting((window.open_ns - now_ns) / _NS)
             opens = _instant(window.open_ns)
             self._say(now_ns, f"{window.calendar} opens at {opens} UTC, in {left}")
-        elif phase == "running":
-            is_back = before == "paused"
-            self._say(now_ns, "goes on" if is_back else f"{window.calendar} is open")
         elif phase == "paused":
             self._say(now_ns, "paused: bars that come wait")
+        elif phase == "stopped" and now_ns >= window.close_ns:
+            self._say(now_ns, f"{window.date} is over; corrections were not waited for")
         elif phase == "stopped":
             self._say(now_ns, f"stopped before the close, {_instant(window.close_ns)} UTC")
+        if phase == "running" and not self._is_open and len(self._session.root):
+            self._is_open = True
+            if before == "waiting":
+                self._say(window.open_ns, f"{window.calendar} is open")
+            elif now_ns < window.close_ns:
+                since = _instant(window.open_ns).partition(" ")[2]
+                self._say(now_ns, f"{window.calendar} is open since {since}")
+
+    def _take_removed(self) -> None:
+        session = self._session
+        if session.phase not in _WITH_A_DAY:
+            return
+        before, self._symbols = self._symbols, {record.symbol for record in session.root}
+        for symbol in sorted(before - self._symbols):
+            result = session.results.get(symbol)
+            # Why it was refused is told elsewhere.
+            if result is None or result.can_proceed:
+                self._say(self._now_ns(), f"{symbol}: removed")
 
     def _take_feed(self, at_ns: int, health: FeedHealth) -> None:
         feed = self._feeds.setdefault(health.source, _Feed())
@@ -228,17 +259,16 @@ def feed_summaries(session: SessionCoordinator) -> list[str]:
             counted(feed.n_drops, "drop"),
             f"{feed.n_backfilled:,} backfilled",
         ]
-        rare = {
-            "superseded": feed.n_superseded,
-            "outside the session": feed.n_outside,
-            "not understood": feed.n_garbage,
-            "left out by a full queue": feed.n_overflow,
-        }
-        counts += [f"{n:,} {what}" for what, n in rare.items() if n]
+        counts += rare_counts({key: getattr(feed, key) for key in _RARE})
         failed = [f"failed: {feed.reason}"] * (feed.state == "failed")
         lines.append(f"{feed.source}: {', '.join([*counts, *failed])}")
     lines += [f"{text}, from the library to the callbacks" for text in _latency(session)]
     return lines
+
+
+def rare_counts(feed: Mapping[str, Any]) -> list[str]:
+    """Return those counts of a feed that are 0 when all is well, and are not 0, in words."""
+    return [f"{n:,} {what}" for key, what in _RARE.items() if (n := feed.get(key))]
 
 
 def _latency(session: SessionCoordinator) -> list[str]:
@@ -252,6 +282,9 @@ def _latency(session: SessionCoordinator) -> list[str]:
 
 
 def _brief(duration_s: float) -> str:
+    if duration_s >= LATENCY_BOUNDS_NS[-1] / _NS:
+        # Beyond the last bucket, no more is known.
+        return "over 1 s"
     return f"{duration_s * 1e6:,.0f} us" if duration_s < 0.001 else seconds(duration_s)
 
 

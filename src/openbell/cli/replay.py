@@ -73,6 +73,7 @@ def replay(
     if speed is not None:
         settings = replace(settings, session=replace(settings.session, speed=speed))
     from openbell.lifecycle import open_session
+    from openbell.schema import to_datetime
 
     session = open_session(settings)
     console = output()
@@ -80,6 +81,10 @@ def replay(
     with published(session, config):
         for day in run_days(session):
             print_day(console, session.root, day)
+            window = session.root.window
+            if session.phase == "stopped" and window is not None:
+                closes = f"{to_datetime(window.close_ns):%Y-%m-%d %H:%M:%S}"
+                console.print(f"stopped before the close, {closes} UTC", soft_wrap=True)
             outputs.write(session, console, day.date, several)
 
 

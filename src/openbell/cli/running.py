@@ -137,6 +137,10 @@ def times(snapshot: Snapshot) -> str:
 
     instants = (snapshot.open_ns, snapshot.close_ns, snapshot.now_ns)
     opened, closed, now = (f"{to_datetime(ns):%H:%M:%S}" for ns in instants)
+    today = to_datetime(snapshot.now_ns).date()
+    if snapshot.now_ns < snapshot.open_ns and today != snapshot.date:
+        # As on a Saturday, before Monday's open.
+        now = f"{today} {now}"
     return f"{snapshot.date} {snapshot.calendar}  {opened} to {closed} UTC  now {now}"
 
 

@@ -262,6 +262,12 @@ def _show_dataset(console: Console, folder: Path, symbol: str | None) -> None:
         dates = [date for date, _ in held]
         numbers = (f"{n:,}" for n in (len(dates), len(names), n_rows))
         table.add_row(kind, interval, dates[0], dates[-1], *numbers)
+    if not known and any((folder / "live").glob("*.arrows")):
+        raise DatasetError(
+            folder,
+            "holds a day that was broken off: "
+            f"`openbell live CONFIG --record {folder} --resume` goes on with it",
+        )
     if not known:
         raise DatasetError(
             folder,

@@ -183,7 +183,8 @@ class LiveConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     quotes, trades : bool
         Whether these are streamed too.
     queue_size : int
-        Bars that may wait to be taken in; what comes beyond is counted and asked for again.
+        Messages (bars, quotes, trades) that may wait to be taken in; what comes beyond is counted,
+        and its bars are asked for again.
     """
 
     grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 2.0

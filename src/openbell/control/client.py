@@ -51,6 +51,8 @@ class ControlClient:
     ----------
     path : path-like
         One of :func:`find_controls`, or ``ControlServer.path``.
+    name : str, optional
+        The session's, for errors.
 
     Raises
     ------
@@ -60,8 +62,10 @@ class ControlClient:
         When it is not a socket of the user's own, or cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         self.path = Path(path)
+        process = f"process {self.path.stem.partition('-')[0]}"
+        self._label = process if name is None else f"{name} ({process})"
         self._decode = msgspec.json.Decoder(Answer).decode
         try:
             self._connection = connect(self.path)
@@ -112,20 +116,20 @@ class ControlClient:
         except TimeoutError:
             self.close()
             reason = f"{command}: no answer within {timeout:g} s"
-            raise ControlError(self.path.stem, reason) from None
+            raise ControlError(self._label, reason) from None
         except OSError:
             text = b""
         if not text:
             self.close()
-            raise SessionGone(self.path.stem, f"{command}: the session ended meanwhile")
+            raise SessionGone(self._label, f"{command}: the session ended meanwhile")
         try:
             answer = self._decode(text)
         except msgspec.MsgspecError as error:
             self.close()
             reason = f"{command}: its answer cannot be read: {error}"
-            raise ControlError(self.path.stem, reason) from None
+            raise ControlError(self._label, reason) from None
         if not answer.ok:
-            raise ControlError(self.path.stem, answer.error)
+            raise ControlError(self._label, answer.error)
         return answer.result
 
     def _receive(self) -> bytes:

@@ -36,7 +36,7 @@ class FeedHealth:
     n_garbage : int
         Messages that could not be understood.
     n_outside : int
-        Bars of before the open, of a break, or of after the close.
+        Bars outside the session's hours, or of symbols that are not asked for any more.
     n_overflow : int
         Messages that found the queue full; bars among them are asked for again.
     n_superseded : int

@@ -22,6 +22,7 @@ __all__ = ["PublishedSession", "Snapshot", "SnapshotTaker", "SymbolState"]
 
 #: The rate is over as many snapshots: two seconds of them, when they come as they should.
 _N_PACES: Final = 8
+_BEFORE_THE_OPEN: Final = ("waiting", "paused")
 
 
 class PublishedSession(Protocol):
@@ -52,7 +53,8 @@ class SymbolState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     quality, n_gaps, n_missing
         Of the base series.
     explained_quality : float or None
-        Of the base series, when its gaps were last looked at; None when nobody did.
+        Of the base series, when its gaps were last looked at, and `quality` at least, as bars
+        may have come since; None when nobody did.
     n_rejected : int
         Bars, quotes and trades refused.
     n_errors : int
@@ -96,7 +98,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
         None when there is no day. Alike `open_ns` and `close_ns`, 0 then.
     calendar : str
     open_ns, close_ns, now_ns : int
-        The day's bounds and its clock, nanoseconds UTC.
+        The day's bounds and its clock, nanoseconds UTC; before the open of a live session, the
+        time.
     n_bars : int
         Base bars of all symbols.
     bars_per_s : float or None
@@ -183,7 +186,7 @@ class SnapshotTaker:
             calendar="" if window is None else window.calendar,
             open_ns=0 if window is None else window.open_ns,
             close_ns=0 if window is None else window.close_ns,
-            now_ns=root.now_ns,
+            now_ns=root.now_ns if session is None else _now_of(session),
             n_bars=n_bars,
             bars_per_s=self._pace(taken_ns, n_bars),
             pending=[] if session is None else list(session.pending),
@@ -212,6 +215,11 @@ def _read(record: SymbolSessionData) -> tuple[SymbolState, int]:
     base = bars.get(name) or next(iter(bars.values()))
     close, high, low, volume, n_expected, n_gaps, n_bars, counts = glance(base)
     notes: GapNotes | None = core.gap_notes.get(name)
+    quality = 100.0 * n_bars / n_expected if n_expected else None
+    explained = None if notes is None else notes.explained_quality
+    if explained is not None and quality is not None:
+        # The note may be older than bars that were filled in.
+        explained = max(explained, quality)
     state = SymbolState(
         core.symbol,
         name,
@@ -220,8 +228,8 @@ def _read(record: SymbolSessionData) -> tuple[SymbolState, int]:
         high,
         low,
         volume,
-        100.0 * n_bars / n_expected if n_expected else None,
-        None if notes is None else notes.explained_quality,
+        quality,
+        explained,
         n_gaps,
         n_expected - n_bars,
         record.n_rejected,
@@ -229,6 +237,15 @@ def _read(record: SymbolSessionData) -> tuple[SymbolState, int]:
         counts,
     )
     return state, n_bars
+
+
+def _now_of(session: PublishedSession) -> int:
+    # The root's clock stands at the open until then.
+    now_ns, window = session.root.now_ns, session.root.window
+    if window is None or now_ns > window.open_ns or session.phase not in _BEFORE_THE_OPEN:
+        return now_ns
+    clock = getattr(session, "time_manager", None)
+    return now_ns if clock is None else min(now_ns, clock.now_ns)
 
 
 def _phase_of(root: SessionData) -> str:
