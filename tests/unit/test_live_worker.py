@@ -129,6 +129,43 @@ def test_range_to_be_confirmed_is_answered_twice_before_it_counts() -> None:
     assert scene.covered == [({"A"}, WINDOW.open_ns, WINDOW.open_ns + 10 * MINUTE)]
 
 
+@pytest.mark.parametrize("second", [bars(1), unavailable()], ids=["confirmed", "unavailable"])
+def test_range_answered_once_is_covered_though_nothing_is_retried(second: Any) -> None:
+    past = Past(A=[bars(1), second])
+    with Scene(past, max_retries=0) as scene:
+        scene.worker.ask(wanted("A", confirm=True))
+        wait_until(lambda: scene.worker.is_idle)
+    assert len(past.asked) == 2
+    assert scene.covered == [({"A"}, WINDOW.open_ns, WINDOW.open_ns + 10 * MINUTE)]
+
+
+def test_ranges_that_overlap_are_asked_for_as_one() -> None:
+    past = Past()
+    with Scene(past) as scene:
+        past.hangs.clear()
+        scene.worker.ask(wanted("A"))
+        wait_until(lambda: past.asked)
+        for n in range(20):
+            span = wanted("AB"[n % 2])
+            span.start_ns, span.end_ns = span.start_ns + n * MINUTE, span.end_ns + n * MINUTE
+            scene.worker.ask(span)
+        # Of another interval, and far from the others.
+        apart = [wanted("A"), wanted("A")]
+        apart[0].interval = "1s"
+        apart[1].start_ns, apart[1].end_ns = WINDOW.open_ns + 60 * MINUTE, NOON
+        for span in apart:
+            scene.worker.ask(span)
+        past.hangs.set()
+        wait_until(lambda: scene.worker.is_idle)
+    first, end_ns = WINDOW.open_ns, WINDOW.open_ns + 10 * MINUTE
+    assert past.asked == [
+        (("A",), first, end_ns),
+        (("A", "B"), first, end_ns + 19 * MINUTE),
+        (("A",), first, end_ns),
+        (("A",), WINDOW.open_ns + 60 * MINUTE, NOON),
+    ]
+
+
 def test_symbol_that_left_is_asked_for_no_more() -> None:
     past = Past(A=[unavailable() for _ in range(20)], B=[unavailable(), bars(1)])
     with Scene(past, max_retries=10) as scene:
