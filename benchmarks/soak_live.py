@@ -99,7 +99,8 @@ class Soak:
         self.time_manager = ob.TimeManager("XNYS")
         self.names = [f"S{k}" for k in range(options.symbols)]
         #: Of the process between two days: threads, open files.
-        self.between: list[tuple[int, int]] = []
+        #: Threads, open files and resident memory after each day.
+        self.between: list[tuple[int, int, float]] = []
         self._random = random.Random(1)
         self._guests: list[str] = []
 
@@ -173,7 +174,8 @@ class Soak:
         del session, data, source
         shutil.rmtree(self.folder / "recorded", ignore_errors=True)
         gc.collect()
-        self.between.append((len(os.listdir("/proc/self/task")), n_open_files()))
+        n_threads = len(os.listdir("/proc/self/task"))
+        self.between.append((n_threads, n_open_files(), resident_mb()))
 
     def _note_day(self, session: ob.SessionCoordinator) -> None:
         assert session.live is not None
@@ -281,7 +283,6 @@ def main() -> int:
         while runner.is_alive():
             until = began + 60.0 * min(len(found) + 1, options.minutes)
             rss_mb = 0.0
-            # A day builds up and ends within a minute or so: what counts is the most of each.
             while runner.is_alive() and time.monotonic() < until:
                 rss_mb = max(rss_mb, resident_mb())
                 runner.join(0.5)
@@ -312,23 +313,28 @@ def judge(soak: Soak, found: list[float]) -> int:
     for text in soak.broken[:5]:
         print(text, file=sys.stderr)
     failures = [f"{len(soak.broken)} things broke"] if soak.broken else []
-    kept = found[len(found) // 10 + 1 :]
+    print(f"the most in each minute: {min(found):.1f} to {max(found):.1f} MB")
+    # What a day builds up is the day's; what it leaves behind is what could grow.
+    resting = [rss for _, _, rss in soak.between]
+    kept = resting[len(resting) // 10 + 1 :]
     if len(kept) >= 3:
         median = statistics.median(kept)
         slope = statistics.linear_regression(range(len(kept)), kept).slope
         most = max(abs(rss - median) for rss in kept) / median
         grown = slope * (len(kept) - 1) / median
         print(
-            f"RSS after the first tenth: median {median:.1f} MB, at most {most:.1%} from it, "
-            f"slope {slope:+.3f} MB a minute ({grown:+.1%} in all)"
+            f"RSS between days, after the first tenth: median {median:.1f} MB, at most {most:.1%} "
+            f"from it, slope {slope:+.3f} MB a day ({grown:+.1%} in all)"
         )
         if max(most, grown) > TOLERANCE:
             failures.append(f"the memory is not flat within {TOLERANCE:.0%}")
     else:
         print("too short to judge the memory")
-    print("threads and open files between days:", *soak.between)
     if len(soak.between) > 1:
-        (n_threads, n_files), (last_threads, last_files) = soak.between[0], soak.between[-1]
+        (n_threads, n_files, _), (last_threads, last_files, _) = soak.between[0], soak.between[-1]
+        print(
+            f"threads between days: {n_threads}, then {last_threads}; files: {n_files}, {last_files}"
+        )
         if last_threads > n_threads:
             failures.append(f"{last_threads - n_threads} threads are left")
         if last_files > n_files:
