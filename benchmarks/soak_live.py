@@ -332,9 +332,7 @@ def judge(soak: Soak, found: list[float]) -> int:
         print("too short to judge the memory")
     if len(soak.between) > 1:
         (n_threads, n_files, _), (last_threads, last_files, _) = soak.between[0], soak.between[-1]
-        print(
-            f"threads between days: {n_threads}, then {last_threads}; files: {n_files}, {last_files}"
-        )
+        print(f"threads between days: {n_threads}, in the end {last_threads}")
         if last_threads > n_threads:
             failures.append(f"{last_threads - n_threads} threads are left")
         if last_files > n_files:
