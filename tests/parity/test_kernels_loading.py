@@ -24,7 +24,6 @@ from openbell import kernels
 from openbell.clock.window import SessionWindow
 from openbell.schema import BAR_DTYPE
 
-kernels.warmup()
 window = SessionWindow(date(2025, 7, 2), [(0, 600 * 10**9)])
 bars = np.zeros(600, dtype=BAR_DTYPE)
 bars["timestamp"] = np.arange(600) * 10**9
