@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
+import pytest
 
 from benchmarks.data import N_DAY, OPEN_NS, make_bars, make_root
 from benchmarks.harness import Beside
@@ -132,16 +133,20 @@ def bench_quality(beside: Beside) -> None:
     )
 
 
-def bench_latest(beside: Beside) -> None:
+@pytest.mark.parametrize("after", ["", ", just after a step of the clock"])
+def bench_latest(beside: Beside, after: str) -> None:
     root, records = make_root(500, n_reserve=600)
     bars = make_bars(600)
     for record in records:
         record.append_block(bars)
     closes = np.arange(500 * 600.0)
     places = np.arange(500) * 600 + 599
+    clock = count(OPEN_NS + 601 * NS_PER_SECOND, NS_PER_SECOND)
 
     def latest() -> None:
         for _ in repeat(None, 100):
+            if after:
+                root.advance(next(clock))
             root.latest("close", "1m")
 
     def take() -> None:
@@ -149,11 +154,11 @@ def bench_latest(beside: Beside) -> None:
             closes.take(places)
 
     beside.times(
-        'root.latest("close", "1m") of 500 records',
+        f'root.latest("close", "1m") of 500 records{after}',
         "numpy take of 500 floats",
         latest,
         take,
         n=100,
-        goal=3000,
+        goal=3000 if not after else None,
         goal_of="value",
     )

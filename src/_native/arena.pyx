@@ -30,19 +30,35 @@ cdef size_t PAGE = 4096
 cdef size_t HUGE = 2 << 20
 cdef size_t FIRST_CHUNK = 2 << 20
 cdef size_t LARGEST_CHUNK = 64 << 20
+# A session of some ten symbols fits in 30 MB: there clearing whole huge pages, which a virtual
+# machine may first have to find, takes longer than the faults they save.
+cdef size_t FIRST_HUGE_CHUNK = 32 << 20
 
 
 cdef inline size_t round_up(size_t n, size_t unit) noexcept:
     return (n + unit - 1) // unit * unit
 
 
-cdef inline size_t size_class(size_t n) noexcept:
-    # Steps of an eighth of the next lower power of two: a freed extent is found again
-    # by symbols of nearly the same day length, at 12.5 % waste at most.
+cdef inline size_t step_of(size_t n) noexcept:
+    # Sizes go in steps of 64 to 128 for each doubling: 1.6 % of waste at most.
     cdef size_t unit = LINE
-    while (unit << 4) <= n:
+    while (unit << 7) <= n:
         unit <<= 1
-    return round_up(n, unit)
+    return unit
+
+
+cdef list find_held(dict free_of, size_t* size):
+    # Days of one symbol differ a little in length: an extent up to an eighth longer will do.
+    cdef size_t most = size[0] + size[0] // 8
+    cdef size_t at = size[0]
+    cdef list held
+    while at <= most:
+        held = free_of.get(at)
+        if held:
+            size[0] = at
+            return held
+        at = round_up(at + 1, step_of(at + 1))
+    return None
 
 
 @cython.no_gc
@@ -75,8 +91,8 @@ cdef class Arena:
                 free(<void*><uintptr_t>address)
 
     cdef Extent take(self, size_t n_bytes, bint touch):
-        cdef size_t size = size_class(n_bytes if n_bytes else 1)
-        cdef list held = self._free.get(size)
+        cdef size_t size = round_up(n_bytes if n_bytes else 1, step_of(n_bytes))
+        cdef list held = None if self._plain else find_held(self._free, &size)
         cdef Extent extent = Extent.__new__(Extent)
         cdef size_t at
         cdef bint fresh = not held
@@ -128,7 +144,8 @@ cdef class Arena:
         if chunk == NULL:
             raise MemoryError(f"no memory for a {size >> 20} MiB chunk of bars")
         aligned = <char*>round_up(<size_t>chunk, HUGE)
-        ob_ask_for_huge_pages(aligned, size)
+        if size >= FIRST_HUGE_CHUNK:
+            ob_ask_for_huge_pages(aligned, size)
         self._chunks.append(<uintptr_t>chunk)
         self._next = aligned
         self._left = size

@@ -9,7 +9,7 @@ cimport numpy as cnp
 
 from openbell._native.arena cimport Arena, Extent, extent_of
 from openbell._native.columns cimport column
-from openbell._native.state cimport Bar, is_sound
+from openbell._native.state cimport OB_PREFETCH, Bar, is_sound
 from openbell._native.views cimport ob_view
 
 from openbell.errors import SchemaError
@@ -48,6 +48,7 @@ cdef extern from *:
 
 cdef enum:
     N_FIELDS = 6
+    N_AHEAD = 64              # rows, 3 KB: how far ahead memory is asked for
 
 
 cdef bint join_judged(const char** columns, int64_t first, int64_t n, Bar* out, int64_t held,
@@ -65,6 +66,7 @@ cdef bint join_judged(const char** columns, int64_t first, int64_t n, Bar* out, 
     cdef int64_t i
     # Memory is what this waits for: to look at the rows meanwhile costs next to nothing.
     for i in range(n):
+        OB_PREFETCH(out + i + N_AHEAD)
         sound &= is_sound(o[i], h[i], l[i], c[i], v[i])
         jumps |= (ts[i] - before) ^ step
         before = ts[i]

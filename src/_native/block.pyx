@@ -1,4 +1,4 @@
-"""Whole blocks of base bars: ingest, merge, preload, and making preloaded bars visible.
+"""Whole blocks of base bars: ingest, merge, preload; in order or not.
 
 A block in order is checked and copied in chunks that stay in cache, and each chunk is folded
 level by level. What is not in order is sorted and merged once.
@@ -14,11 +14,11 @@ cimport numpy as cnp
 from cpython.ref cimport PyObject
 
 from openbell._native.arena cimport Extent, Py_REFCNT, extent_of
-from openbell._native.core cimport Core, count_base
+from openbell._native.core cimport Core
 from openbell._native.rings cimport most_rows
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound, lower_bound,
-    same_values, slot_after,
+    same_values,
 )
 
 cnp.import_array()
@@ -37,8 +37,9 @@ cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1:
     cdef int64_t done
     cdef int code
     core.require_live("append_block")
+    core.catch_up()
     core.settle()
-    if not is_plain(core):
+    if not core.is_plain():
         return append_each(core, rows, n)
     core.make_room(base, max(0, min(n, most_rows(core, base) - base.n - base.n_waiting)))
     core.arm()
@@ -61,17 +62,6 @@ cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1:
         else:
             return n_accepted + merge_rows(core, rows + i, n - i)
     return n_accepted
-
-
-cdef bint is_plain(Core core) noexcept:
-    # Rings that slide and rows written directly move what a run has just closed.
-    cdef int i
-    if core.capacity:
-        return False
-    for i in range(core.state.n_series):
-        if core.state.series[i].has_written:
-            return False
-    return True
 
 
 cdef int64_t append_each(Core core, const Bar* rows, int64_t n) except -1:
@@ -124,7 +114,7 @@ cdef int64_t take_run(Core core, const Bar* rows, int64_t n) except -1:
     base.n = before + i
     base.n_gaps += n_gaps
     base.updated = 1
-    core.fold_from(before)
+    core.fold_from(before, n_gaps > 0)
     core.arm()
     return i
 
@@ -232,6 +222,8 @@ cdef int64_t preload_rows(Core core, cnp.ndarray bars, bint adopt) except -1:
     cdef int64_t i = 0
     cdef int code
     core.require_live("preload")
+    core.catch_up()
+    core.root.n_meddled += core.state.is_fed
     if adopt and adopt_memory(core, bars):
         core.reserve(n)
         core.arm()
@@ -361,102 +353,4 @@ cdef int queue_row(Core core, const Bar* bar) except -1:
     memmove(waiting + pos + 1, waiting + pos, (base.n_waiting - pos) * sizeof(Bar))
     waiting[pos] = bar[0]
     base.n_waiting += 1
-    return 0
-
-
-cdef int admit_next(Core core) except -1:
-    """Make the next preloaded bar visible, at its end."""
-    cdef SymbolState* s = core.state
-    cdef SeriesState* base = s.base
-    cdef Bar* row = base.rows + base.n
-    cdef Bar bar
-    cdef int64_t start
-    cdef int64_t end
-    cdef int64_t expected = s.last_end_ns
-    if row.timestamp < s.last_end_ns or row.timestamp < s.floor_ns:
-        bar = row[0]
-        base.n_waiting -= 1
-        memmove(row, row + 1, base.n_waiting * sizeof(Bar))
-        return core.upsert(&bar)
-    bucket_of(base, row.timestamp, &start, &end)
-    if expected != row.timestamp:
-        core.close_due(row.timestamp)
-        if expected == INT64_MIN:
-            expected = base.first_start_ns
-        else:
-            slot_after(base, expected, &expected, &start)
-        base.n_gaps += row.timestamp != expected
-    base.n_waiting -= 1
-    base.n += 1
-    count_base(s, row, end)
-    core.arm()
-    return 0
-
-
-cdef int64_t admit_until(Core core, int64_t now_ns) except -1:
-    """Make every preloaded bar visible that ends at or before an instant; how many."""
-    cdef SymbolState* s = core.state
-    cdef SeriesState* base = s.base
-    cdef int64_t before = base.n
-    # Visible bars may lie further ahead than those that wait.
-    cdef int64_t stop = before + lower_bound(base.rows + before, base.n_waiting, now_ns)
-    cdef int64_t start
-    cdef int64_t end
-    cdef int64_t i
-    if stop > before:
-        bucket_of(base, base.rows[stop - 1].timestamp, &start, &end)
-        stop -= end > now_ns
-    if stop <= before:
-        return 0
-    # Where nothing is held yet, no bucket can have been closed without them.
-    if not is_plain(core) or before and (
-            base.rows[before].timestamp < max(s.last_end_ns, s.floor_ns)):
-        for i in range(before, stop):
-            admit_next(core)
-        return stop - before
-    if before == 0:
-        # In one piece: what the clock has reached would close the bucket that a chunk ends in.
-        admit_run(core, stop)
-    while base.n < stop:
-        admit_run(core, min(stop - base.n, <int64_t>CHUNK_ROWS))
-    return stop - before
-
-
-cdef int admit_run(Core core, int64_t n) except -1:
-    cdef SymbolState* s = core.state
-    cdef SeriesState* base = s.base
-    cdef const Bar* rows = base.rows + base.n
-    cdef int64_t before = base.n
-    cdef int64_t expected = base.first_start_ns
-    cdef int64_t step = s.step_ns
-    cdef int64_t last_whole = INT64_MIN     # up to this label the next slot is one step on
-    cdef int64_t start
-    cdef int64_t end = s.last_end_ns
-    cdef int64_t i
-    cdef double volume = s.volume
-    cdef double high = s.high
-    cdef double low = s.low
-    if before:
-        slot_after(base, s.last_end_ns, &expected, &end)
-    for i in range(n):
-        base.n_gaps += rows[i].timestamp != expected
-        volume += rows[i].volume
-        high = rows[i].high if rows[i].high > high else high
-        low = rows[i].low if rows[i].low < low else low
-        end = rows[i].timestamp + step
-        expected = end
-        if rows[i].timestamp > last_whole:
-            base.segment = find_segment(base, rows[i].timestamp)
-            last_whole = base.segments[SEGMENT_COLUMNS * base.segment + 1] - 2 * step
-            bucket_of(base, rows[i].timestamp, &start, &end)
-            slot_after(base, end, &expected, &start)
-    s.volume = volume
-    s.high = high
-    s.low = low
-    s.last_end_ns = end
-    base.n += n
-    base.n_waiting -= n
-    base.updated = 1
-    core.fold_from(before)
-    core.arm()
     return 0

@@ -5,19 +5,38 @@ ends, shorter intervals first, then symbols in their order. Indicators that must
 bar come before subscribers.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 
 cimport numpy as cnp
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 
 from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series, slots_ended
-from openbell._native.state cimport N_CHANGES_KEPT, SeriesState, bucket_of, lower_bound
+from openbell._native.state cimport (
+    N_CHANGES_KEPT, SeriesState, bucket_of, end_of, lower_bound,
+)
 from openbell._native.values cimport BarData, make_bar
 
 from openbell.errors import SessionStateError
 
 cnp.import_array()
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define OB_LOWEST_BIT(bits) __builtin_ctzll(bits)
+    #else
+    static inline int OB_LOWEST_BIT(unsigned long long bits) {
+        int at = 0;
+        while (!(bits & 1)) { bits >>= 1; at++; }
+        return at;
+    }
+    #endif
+    """
+    int OB_LOWEST_BIT(uint64_t bits) noexcept nogil
 
 
 cdef class Watched:
@@ -31,10 +50,51 @@ cdef class Watched:
 cdef class Closing:
     """One interval that somebody watches: its slots, and each record's series."""
 
+    def __dealloc__(self):
+        free(self.ranks)
+        free(self.bits)
+
     cdef int64_t end_ns(self):
         if self.at >= cnp.PyArray_DIM(self.ends, 0):
             return INT64_MAX
         return (<int64_t*>cnp.PyArray_DATA(self.ends))[self.at]
+
+    cdef int rank(self, dict places) except -1:
+        """Learn which of the records watched stands in which place of the replay."""
+        cdef Watched watched
+        cdef int64_t n_words = len(self.watched) // 64 + 1
+        cdef int64_t n_places = 0
+        cdef int64_t k
+        cdef int64_t place
+        self.is_ranked = True
+        self.is_direct = True
+        self.is_eager = False
+        for watched in self.watched:
+            self.is_eager |= len(watched.eager) > 0
+            if not watched.series.is_base or watched.engine not in places:
+                self.is_direct = False
+                return 0
+            n_places = max(n_places, <int64_t>places[watched.engine] + 1)
+        self.ranks = <int32_t*>grown(self.ranks, n_places * sizeof(int32_t))
+        self.bits = <uint64_t*>grown(self.bits, n_words * sizeof(uint64_t))
+        memset(self.ranks, 0xff, n_places * sizeof(int32_t))
+        memset(self.bits, 0, n_words * sizeof(uint64_t))
+        for k, watched in enumerate(self.watched):
+            place = places[watched.engine]
+            self.ranks[place] = <int32_t>k
+        self.n_places = n_places
+        self.n_words = n_words
+        return 0
+
+    cdef void mark(self, const int32_t* places, int64_t n) noexcept:
+        cdef int64_t i
+        cdef int32_t rank
+        # What raised may have left some.
+        memset(self.bits, 0, self.n_words * sizeof(uint64_t))
+        for i in range(n):
+            rank = self.ranks[places[i]] if places[i] < self.n_places else -1
+            if rank >= 0:
+                self.bits[rank >> 6] |= <uint64_t>1 << (rank & 63)
 
 
 cdef class Closings:
@@ -65,6 +125,7 @@ cdef class Closings:
         self.engines = {}
         self.loose = []
         self.n_stirred = root.n_stirred
+        self.places = {}
 
     @property
     def next_end_ns(self):
@@ -126,6 +187,7 @@ cdef class Closings:
         self.engines[engine] = is_fed
         self.by_engine = None
         for closing in self.closings:
+            closing.is_ranked = self.reads_slices = False
             closing.watched = [w for w in closing.watched if (<Watched>w).engine is not engine]
             self.watch_record(closing, engine, is_fed)
             closing.watched.sort(key=symbol_of)
@@ -156,6 +218,7 @@ cdef class Closings:
         self.loose = []
         for closing in self.closings:
             held = {watched.engine: watched for watched in closing.watched}
+            closing.is_ranked = self.reads_slices = False
             closing.watched = []
             for rec, is_fed in self.engines.items():
                 self.watch_record(closing, rec, is_fed, held.get(rec),
@@ -174,6 +237,7 @@ cdef class Closings:
         if watched is None:
             watched = Watched.__new__(Watched)
             watched.engine = engine
+            watched.closing = closing
             watched.series = Series(engine.core, name)
             watched.told_ns = INT64_MIN
             d = watched.series.state
@@ -194,15 +258,16 @@ cdef class Closings:
             [i for i in indicators.values() if i.is_eager and i.interval == name])
         closing.watched.append(watched)
         if not is_fed:
-            self.loose.append((closing, watched))
+            self.loose.append(watched)
         return 0
 
-    cdef int64_t next_ns(self) except? -1:
-        """Where the next watched slot ends."""
+    cdef int64_t next_ns(self, bint is_replay=False) except? -1:
+        """Where the next watched slot ends; of a replay, one that may close without a slice."""
         cdef int64_t earliest = INT64_MAX
         cdef Closing closing
         for closing in self.closings:
-            earliest = min(earliest, closing.end_ns())
+            if not (is_replay and closing.is_ranked and closing.is_direct):
+                earliest = min(earliest, closing.end_ns())
         return earliest
 
     cdef bint is_due(self) noexcept:
@@ -222,36 +287,124 @@ cdef class Closings:
         cdef bint is_stirred = self.n_stirred != self.root.n_stirred
         cdef Closing closing
         cdef Watched watched
-        cdef list corrected = []
-        cdef list closed = []
+        cdef Told told = Told.__new__(Told)
         cdef Py_ssize_t n_closed
         self.n_stirred = self.root.n_stirred
-        self.is_in_order = True
         if is_stirred:
             # Before anything else is told: what has not been told yet cannot be corrected.
             for closing in self.closings:
                 for watched in closing.watched:
                     watched.series.settled()
                     if watched.revision != watched.series.state.revision:
-                        self.collect_correction(closing, watched, corrected)
+                        self.collect_correction(watched, told)
+        told.n_corrected = len(told.bars)
         for closing in self.closings:
             if closing.end_ns() <= now_ns:
                 for watched in closing.watched:
-                    self.collect(closing, watched, now_ns, closed)
+                    self.collect(watched, now_ns, told)
                 while closing.end_ns() <= now_ns:
                     closing.at += 1
             elif is_stirred or everything:
                 for watched in closing.watched:
-                    self.collect(closing, watched, now_ns, closed)
+                    self.collect(watched, now_ns, told)
         if not is_stirred and not everything:
-            n_closed = len(closed)
-            for closing, watched in self.loose:
-                self.collect(closing, watched, now_ns, closed)
-            self.is_in_order &= len(closed) == n_closed
-        if not self.is_in_order:
-            closed.sort(key=place_of)
-        if corrected or closed:
-            self.dispatch(corrected + closed)
+            n_closed = len(told.bars)
+            for watched in self.loose:
+                self.collect(watched, now_ns, told)
+            told.is_in_order &= len(told.bars) == n_closed
+        return self.dispatch(told)
+
+    cdef int tell_slice(self, int64_t now_ns, const int32_t* places, int64_t n) except -1:
+        """Tell of the bars that ended by an instant; base bars have come at these places only."""
+        cdef Closing closing
+        cdef Watched watched
+        cdef Told told
+        cdef uint64_t bits
+        cdef int64_t i
+        if self.is_due():
+            return self.tell(now_ns)
+        closing = self.only_due(now_ns)
+        if closing is not None:
+            return self.tell_each(closing, now_ns, places, n)
+        told = None
+        for closing in self.closings:
+            if closing.end_ns() > now_ns:
+                continue
+            if told is None:
+                told = Told.__new__(Told)
+            if not closing.is_ranked:
+                closing.rank(self.places)
+                self.reads_slices |= closing.is_direct
+            if closing.is_direct:
+                # In their order, and without a look at the others.
+                closing.mark(places, n)
+                for i in range(closing.n_words):
+                    bits = closing.bits[i]
+                    closing.bits[i] = 0
+                    while bits:
+                        self.collect(
+                            <Watched>PyList_GET_ITEM(
+                                closing.watched, 64 * i + OB_LOWEST_BIT(bits)),
+                            now_ns, told)
+                        bits &= bits - 1
+            else:
+                for watched in closing.watched:
+                    self.collect(watched, now_ns, told)
+            while closing.end_ns() <= now_ns:
+                closing.at += 1
+        return 0 if told is None else self.dispatch(told)
+
+    cdef Closing only_due(self, int64_t now_ns):
+        # The one interval whose slots have ended, if its bars may be told as they are found.
+        cdef Closing closing
+        cdef Closing due = None
+        for closing in self.closings:
+            if closing.end_ns() <= now_ns:
+                if due is not None or not closing.is_ranked or not closing.is_direct:
+                    return None
+                due = closing
+        return None if due is None or due.is_eager or len(due.callbacks) != 1 else due
+
+    cdef int tell_each(self, Closing closing, int64_t now_ns, const int32_t* places,
+                       int64_t n) except -1:
+        # No list, no order to make: each bar of the slice is told when it is found.
+        cdef Watched watched
+        cdef const SeriesState* d
+        cdef Told told
+        cdef uint64_t bits
+        cdef int64_t word
+        callback = (<tuple>closing.callbacks[0])[0]
+        while closing.end_ns() <= now_ns:
+            closing.at += 1
+        closing.mark(places, n)
+        word = 0
+        while word < closing.n_words:
+            try:
+                while word < closing.n_words:
+                    bits = closing.bits[word]
+                    if bits == 0:
+                        word += 1
+                        continue
+                    closing.bits[word] = bits & (bits - 1)
+                    watched = <Watched>PyList_GET_ITEM(
+                        closing.watched, 64 * word + OB_LOWEST_BIT(bits))
+                    d = watched.series.state
+                    if not watched.engine.core.attached:
+                        continue
+                    if (d.n == 0 or d.rows[d.n - 1].timestamp <= watched.told_ns
+                            or (d.n > 1 and d.rows[d.n - 2].timestamp > watched.told_ns)):
+                        told = Told.__new__(Told)
+                        self.collect(watched, now_ns, told)
+                        self.dispatch(told)
+                        continue
+                    watched.told_ns = d.rows[d.n - 1].timestamp
+                    watched.revision = d.revision
+                    callback(watched.engine, make_bar(
+                        d.rows + d.n - 1, watched.series.core.symbol, watched.series.interval))
+            except Exception as error:
+                if self.on_error is None:
+                    raise
+                self.on_error(watched.engine, watched.series.interval, callback, error)
         return 0
 
     cpdef int tell_of(self, records) except -1:
@@ -266,27 +419,26 @@ cdef class Closings:
         """
         cdef Closing closing
         cdef Watched watched
-        cdef list corrected = []
-        cdef list closed = []
+        cdef Told corrected = Told.__new__(Told)
+        cdef Told told = Told.__new__(Told)
         if self.by_engine is None:
             self.by_engine = {}
             for closing in self.closings:
                 for watched in closing.watched:
-                    self.by_engine.setdefault(watched.engine, []).append((closing, watched))
-        self.is_in_order = True
+                    self.by_engine.setdefault(watched.engine, []).append(watched)
         for record in records:
-            for closing, watched in self.by_engine.get(record, ()):
+            for watched in self.by_engine.get(record, ()):
                 watched.series.settled()
                 if watched.revision != watched.series.state.revision:
-                    self.collect_correction(closing, watched, corrected)
-                self.collect(closing, watched, INT64_MAX - 1, closed)
-        if not self.is_in_order:
-            closed.sort(key=place_of)
-        if corrected or closed:
-            self.dispatch(corrected + closed)
-        return 0
+                    self.collect_correction(watched, corrected)
+                self.collect(watched, INT64_MAX - 1, told)
+        if corrected.bars:
+            told.n_corrected = len(corrected.bars)
+            told.bars[:0] = corrected.bars
+            told.watched[:0] = corrected.watched
+        return self.dispatch(told)
 
-    cdef int collect(self, Closing closing, Watched watched, int64_t now_ns, list into) except -1:
+    cdef int collect(self, Watched watched, int64_t now_ns, Told told) except -1:
         cdef Series series = watched.series
         cdef SeriesState* d = series.state
         cdef int64_t n = series.settled()
@@ -295,19 +447,20 @@ cdef class Closings:
         cdef int64_t end
         if not n or d.rows[n - 1].timestamp <= watched.told_ns or not series.core.attached:
             return 0
-        row = 0
-        if watched.told_ns != INT64_MIN:
-            row = lower_bound(d.rows, n, watched.told_ns + 1)
+        row = n - 1
+        if row and d.rows[row - 1].timestamp > watched.told_ns:
+            row = 0
+            if watched.told_ns != INT64_MIN:
+                row = lower_bound(d.rows, n, watched.told_ns + 1)
         while row < n:
-            bucket_of(d, d.rows[row].timestamp, &start, &end)
+            end = end_of(d, d.rows[row].timestamp)
             if end > now_ns:
                 break
             watched.told_ns = d.rows[row].timestamp
-            self.is_in_order &= end == now_ns
+            told.is_in_order &= end == now_ns
             if self.shows(series, row):
-                into.append((
-                    end, closing, watched,
-                    make_bar(d.rows + row, series.core.symbol, series.interval)))
+                told.watched.append(watched)
+                told.bars.append(make_bar(d.rows + row, series.core.symbol, series.interval))
             row += 1
         # Whatever changed until here is told with them.
         watched.revision = d.revision
@@ -323,7 +476,7 @@ cdef class Closings:
         return d.n_base[row] >= (slots_ended(series.core.state.base, end)
                                  - slots_ended(series.core.state.base, start))
 
-    cdef int collect_correction(self, Closing closing, Watched watched, list into) except -1:
+    cdef int collect_correction(self, Watched watched, Told told) except -1:
         cdef SeriesState* d = watched.series.state
         cdef int64_t first = d.n
         cdef int64_t change = watched.revision
@@ -344,31 +497,71 @@ cdef class Closings:
             return 0
         bar = make_bar(d.rows + first, watched.series.core.symbol, watched.series.interval)
         bar.is_correction = True
-        into.append((0, closing, watched, bar))
+        told.watched.append(watched)
+        told.bars.append(bar)
         return 0
 
-    cdef int dispatch(self, list told) except -1:
-        cdef Closing closing
+    cdef int dispatch(self, Told told) except -1:
+        cdef Py_ssize_t n = PyList_GET_SIZE(told.bars)
+        cdef Py_ssize_t i = 0
+        cdef Py_ssize_t k = 0          # the next callback of the bar at i
         cdef Watched watched
         cdef BarData bar
-        for _, closing, watched, bar in told:
+        cdef tuple callbacks
+        if n == 0:
+            return 0
+        if not told.is_in_order:
+            told.sort()
+        for i in range(n):
+            watched = <Watched>PyList_GET_ITEM(told.watched, i)
             for indicator in watched.eager:
                 indicator.settle()
-        for _, closing, watched, bar in told:
-            for callback, wants_corrections in closing.callbacks:
-                if bar.is_correction and not wants_corrections:
-                    continue
-                # One told before may have removed it.
-                if not watched.engine.core.attached:
-                    break
+        i = 0
+        while i < n:
+            # Entered again behind a callback that raised: going into a `try` costs as much as
+            # a tenth of calling one.
+            try:
+                while i < n:
+                    watched = <Watched>PyList_GET_ITEM(told.watched, i)
+                    bar = <BarData>PyList_GET_ITEM(told.bars, i)
+                    if k == 0:
+                        callbacks = watched.closing.callbacks
+                    # One told before may have removed it.
+                    while k < len(callbacks) and watched.engine.core.attached:
+                        callback, wants_corrections = <tuple>callbacks[k]
+                        k += 1
+                        if not bar.is_correction or wants_corrections:
+                            callback(watched.engine, bar)
+                    k = 0
+                    i += 1
+            except Exception as error:
                 if self.on_error is None:
-                    callback(watched.engine, bar)
-                    continue
-                try:
-                    callback(watched.engine, bar)
-                except Exception as error:
-                    self.on_error(watched.engine, watched.series.interval, callback, error)
+                    raise
+                self.on_error(watched.engine, watched.series.interval, callback, error)
         return 0
+
+
+cdef class Told:
+    """What is to be told, in this order: each bar, and of which series it is."""
+
+    def __cinit__(self):
+        self.watched = []
+        self.bars = []
+        self.is_in_order = True
+
+    cdef int sort(self) except -1:
+        # Corrections stay before all others, in the order they were found.
+        cdef list pairs = list(zip(self.watched, self.bars))
+        pairs[self.n_corrected:] = sorted(pairs[self.n_corrected:], key=place_of)
+        self.watched, self.bars = map(list, zip(*pairs))
+        return 0
+
+
+cdef void* grown(void* memory, size_t n_bytes) except NULL:
+    cdef void* held = realloc(memory, n_bytes + 1)
+    if held == NULL:
+        raise MemoryError(f"no memory for {n_bytes} bytes of ranks")
+    return held
 
 
 def interval_of(Closing closing):
@@ -379,7 +572,10 @@ def symbol_of(Watched watched):
     return watched.engine.core.symbol
 
 
-def place_of(tuple told):
-    cdef Closing closing = told[1]
-    cdef Watched watched = told[2]
-    return told[0], closing.interval, watched.engine.core.symbol
+def place_of(tuple pair):
+    cdef Watched watched = pair[0]
+    cdef BarData bar = pair[1]
+    return (
+        end_of(watched.series.state, bar.bar.timestamp), watched.closing.interval,
+        watched.engine.core.symbol,
+    )

@@ -1,23 +1,28 @@
-"""One symbol's engine: the fold of base bars into every derived interval.
+"""One symbol's engine: what is stored, what becomes visible, what is counted.
 
-Owns the order of things: what is stored, what is folded, what is counted. The quick path
-of an append is inline in ``core.pxd`` and ``engine.pyx``; here is everything else.
+Owns the order of things. The quick path of an append is inline in ``core.pxd`` and
+``engine.pyx``; here is everything else.
 """
 
 from libc.math cimport isfinite
 from libc.stdint cimport INT64_MIN, int32_t, int64_t
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
-from openbell._native.rings cimport Rings, most_rows
+from openbell._native.folds cimport Folds
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound,
-    lower_bound, merge_bar, same_values, slot_after,
+    lower_bound, same_values, slot_after,
 )
 
 from openbell.errors import SessionStateError
 
 
-cdef class Core(Rings):
+cdef enum:
+    CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
+    FEW_ROWS = 12          # so many are folded one by one, sooner than level by level
+
+
+cdef class Core(Folds):
     """The native record of one symbol, held by its ``SymbolEngine`` and by each series."""
 
     def link(self, str base, dict sources):
@@ -42,6 +47,7 @@ cdef class Core(Rings):
         cdef int i
         if self.root is not None:
             self.require_live("set_intervals")
+            self.catch_up()
             window = self.root.window
             grids = {name: window.grid(name) for name in (base, *sources)}
         for i in range(s.n_series):
@@ -80,6 +86,7 @@ cdef class Core(Rings):
 
     def drop_waiting(self):
         """Forget the bars that wait behind the visible head."""
+        self.catch_up()
         self.state.base.n_waiting = 0
         self.arm()
 
@@ -118,15 +125,13 @@ cdef class Core(Rings):
     def detach(self):
         """Let go of the day: no more bars are taken; what is held stays readable."""
         if self.attached:
+            self.catch_up()
             self.settle()
             self.state.base.n_waiting = 0
             self.own_clock_ns = self.state.now_ns[0]
             self.state.now_ns = &self.own_clock_ns
             self.state.next_ts = INT64_MIN
             self.attached = False
-
-    cdef int64_t elapsed(self) noexcept:
-        return max(self.state.last_end_ns, self.state.settled_ns)
 
     cdef int settle(self) except -1:
         """Close what the session's clock has ended since the last look."""
@@ -138,8 +143,12 @@ cdef class Core(Rings):
         cdef SeriesState* d
         if now <= s.settled_ns or not self.attached:
             return 0
-        self.close_due(now)
+        self.catch_up()
         s.settled_ns = now
+        if now <= s.last_end_ns:
+            # The bars themselves have closed all that ended by now.
+            return 0
+        self.close_due(now)
         # Longer buckets end where those of the first level do, so these alone set the floor.
         d = s.base.first_consumer
         while d != NULL:
@@ -152,16 +161,6 @@ cdef class Core(Rings):
             d = d.next_sibling
         if s.next_ts < s.floor_ns:
             s.next_ts = INT64_MIN
-        return 0
-
-    cdef int close_due(self, int64_t elapsed_ns) except -1:
-        cdef SymbolState* s = self.state
-        cdef SeriesState* d
-        cdef int i
-        for i in range(s.n_series):
-            d = s.series[i]
-            if d.acc_n_base and d.open_end_ns <= elapsed_ns:
-                close_bucket(s, d)
         return 0
 
     cdef void arm(self) noexcept:
@@ -207,6 +206,7 @@ cdef class Core(Rings):
         cdef int64_t end
         cdef int code
         self.require_live("append")
+        self.catch_up()
         code = self.check(base, bar)
         if code:
             return self.refuse(code)
@@ -217,7 +217,9 @@ cdef class Core(Rings):
             self.close_due(bar.timestamp)
         self.insert_row(base, base.n, bar, 0)
         count_base(s, bar, end)
-        self.root.n_stirred += s.is_fed
+        if s.is_fed:
+            self.root.n_stirred += 1
+            self.root.n_meddled += 1
         self.arm()
         return STORED
 
@@ -229,6 +231,7 @@ cdef class Core(Rings):
         cdef int64_t pos
         cdef int64_t start
         cdef int i
+        self.root.n_meddled += s.is_fed
         if self.capacity:
             # A ring that has to let go of its oldest bars does so before the place is sought.
             for i in range(s.n_series):
@@ -280,54 +283,6 @@ cdef class Core(Rings):
                     return True
         return False
 
-    cdef int refold_buckets(self, int64_t ts) except -1:
-        """Fold anew, finest first, each bucket that covers a base slot just written."""
-        cdef SymbolState* s = self.state
-        cdef int64_t elapsed = self.elapsed()
-        cdef SeriesState* d
-        cdef SeriesState* source
-        cdef Bar acc
-        cdef int32_t n_base
-        cdef int32_t count
-        cdef int64_t start
-        cdef int64_t end
-        cdef int64_t row
-        cdef int i
-        s.base.touched = 1
-        for i in range(s.n_series):
-            d = s.series[i]
-            source = d.source
-            if source == NULL:
-                continue
-            d.touched = 0
-            if not source.touched:
-                continue
-            bucket_of(d, ts, &start, &end)
-            n_base = 0
-            row = lower_bound(source.rows, source.n, start)
-            while row < source.n and source.rows[row].timestamp < end:
-                count = source.n_base[row] if source.n_base != NULL else 1
-                if count and n_base:
-                    merge_bar(&acc, source.rows + row)
-                elif count:
-                    acc = source.rows[row]
-                n_base += count
-                row += 1
-            if not n_base:
-                continue
-            acc.timestamp = start
-            if end <= elapsed:
-                if d.acc_n_base and d.acc.timestamp == start:
-                    d.acc_n_base = 0
-                self.put_row(d, &acc, n_base)
-                d.touched = 1
-            else:
-                d.acc = acc
-                d.acc_n_base = n_base
-                d.open_end_ns = end
-                d.segment = find_segment(d, start)
-        return 0
-
     cdef int write_bar(self, SeriesState* d, const Bar* bar) except -1:
         """Store a bar of a series other than the base; where base bars speak, they win."""
         cdef const SeriesState* finer
@@ -339,6 +294,7 @@ cdef class Core(Rings):
         code = self.check(d, bar)
         if code:
             return self.refuse(code)
+        self.catch_up()
         self.settle()
         self.make_room(d, 1)
         if d.n_evicted and bar.timestamp < d.first_start_ns:
@@ -366,231 +322,142 @@ cdef class Core(Rings):
         self.root.n_stirred += 1
         return STORED
 
-    cdef int fold_run(self, SeriesState* d, int64_t begin, int64_t end) except -1:
-        """Fold closed rows [begin, end) of the source; all that changes stays in registers."""
-        cdef const Bar* rows = d.source.rows
-        cdef const int32_t* counts = d.source.n_base
-        cdef Bar* into
-        cdef int32_t* n_base
-        cdef int64_t step = d.step_ns
-        cdef int64_t next_start
-        cdef int64_t next_end
-        cdef int64_t closed                # end of the segment
+    cdef int catch_up(self) except -1:
+        """Make the bars visible that have ended where the replay is: readers come here first."""
+        cdef SymbolState* s = self.state
+        cdef SeriesState* base = s.base
+        cdef int64_t fed_ns
         cdef int64_t start
-        cdef int64_t stop
-        cdef int64_t last_end
-        cdef int64_t ts
-        cdef int64_t n_gaps = 0
-        cdef int64_t i = begin
-        cdef int64_t first
-        cdef int32_t count = d.acc_n_base
-        cdef double open
-        cdef double high
-        cdef double low
-        cdef double close
-        cdef double volume
-        if begin >= end:
+        cdef int64_t end
+        cdef Bar* row
+        if not base.n_waiting or not s.is_fed:
             return 0
-        # No more rows come of it than went in, but for the bucket that is open.
-        self.make_room(d, max(0, min(end - begin + 1, most_rows(self, d) - d.n)))
-        into = d.rows + d.n
-        n_base = d.n_base + d.n
-        next_start = d.next_start_ns
-        next_end = d.next_end_ns
-        closed = d.segments[SEGMENT_COLUMNS * d.segment + 1]
-        start = d.acc.timestamp
-        stop = d.open_end_ns if count else INT64_MIN
-        open = d.acc.open
-        high = d.acc.high
-        low = d.acc.low
-        close = d.acc.close
-        volume = d.acc.volume
-        while True:
-            if counts == NULL:
-                first = i
-                while i < end and rows[i].timestamp < stop:
-                    high = rows[i].high if rows[i].high > high else high
-                    low = rows[i].low if rows[i].low < low else low
-                    volume += rows[i].volume
-                    i += 1
-                if i > first:
-                    close = rows[i - 1].close
-                    count += <int32_t>(i - first)
+        fed_ns = self.root.fed_ns
+        row = base.rows + base.n
+        if base.n_waiting > FEW_ROWS and row[FEW_ROWS].timestamp < fed_ns:
+            self.root.n_fed += self.admit_until(fed_ns)
+            return 0
+        while base.n_waiting and row.timestamp < fed_ns:
+            end = row.timestamp + s.step_ns
+            if (s.last_end_ns <= row.timestamp <= s.last_quick_ns and s.floor_ns <= row.timestamp
+                    and end <= fed_ns and s.last_end_ns != INT64_MIN):
+                if row.timestamp != s.last_end_ns:
+                    base.n_gaps += 1
+                    self.close_due(row.timestamp)
+                base.n += 1
+                base.n_waiting -= 1
+                count_base(s, row, end)
             else:
-                while i < end and rows[i].timestamp < stop:
-                    if counts[i]:
-                        high = rows[i].high if rows[i].high > high else high
-                        low = rows[i].low if rows[i].low < low else low
-                        volume += rows[i].volume
-                        close = rows[i].close
-                        count += counts[i]
-                    i += 1
-                while i < end and counts[i] == 0:
-                    i += 1
-            if i == end:
-                if count == 0:
+                bucket_of(base, row.timestamp, &start, &end)
+                if end > fed_ns:
                     break
-                # A row written ahead says nothing of the base bars that are still to come.
-                first = end - 1
-                while counts != NULL and first >= begin and counts[first] == 0:
-                    first -= 1
-                if first < begin:
-                    break
-                bucket_of(d.source, rows[first].timestamp, &ts, &last_end)
-                if last_end < stop:
-                    break
-            if count:
-                into.timestamp = start
-                into.open = open
-                into.high = high
-                into.low = low
-                into.close = close
-                into.volume = volume
-                n_base[0] = count
-                into += 1
-                n_base += 1
-                count = 0
-                n_gaps += start != next_start
-                if stop + step <= closed:
-                    next_start = stop
-                    next_end = stop + step
-                else:
-                    slot_after(d, stop, &next_start, &next_end)
-            if i == end:
-                break
-            ts = rows[i].timestamp
-            start = next_start
-            stop = next_end
-            if ts < start or ts >= stop:
-                bucket_of(d, ts, &start, &stop)
-            if stop > closed or start < d.segments[SEGMENT_COLUMNS * d.segment]:
-                d.segment = find_segment(d, start)
-                closed = d.segments[SEGMENT_COLUMNS * d.segment + 1]
-            open = rows[i].open
-            high = rows[i].high
-            low = rows[i].low
-            close = rows[i].close
-            volume = rows[i].volume
-            count = counts[i] if counts != NULL else 1
-            i += 1
-        d.updated |= into > d.rows + d.n
-        d.n = into - d.rows
-        d.n_gaps += n_gaps
-        d.next_start_ns = next_start
-        d.next_end_ns = next_end
-        d.acc.timestamp = start
-        d.acc.open = open
-        d.acc.high = high
-        d.acc.low = low
-        d.acc.close = close
-        d.acc.volume = volume
-        d.acc_n_base = count
-        d.open_end_ns = stop
+                self.admit_next()
+            self.root.n_fed += 1
+            row = base.rows + base.n
         return 0
 
-    cdef int fold_from(self, int64_t n_base_before) except -1:
-        """Fold the base rows from `n_base_before` on into every level, finest first."""
+    cdef int admit_next(self) except -1:
+        """Make the next preloaded bar visible, at its end."""
         cdef SymbolState* s = self.state
-        cdef SeriesState* d
-        cdef int i
-        s.base.mark = n_base_before
-        for i in range(s.n_series):
-            d = s.series[i]
-            if d.source != NULL:
-                d.mark = d.n
-                self.fold_run(d, d.source.mark, d.source.n)
-        return self.close_due(self.elapsed())
-
-    cdef int refold_from(self, int64_t ts) except -1:
-        """Fold anew every bucket that ends after `ts`; written rows stay where no base bar is."""
-        cdef SymbolState* s = self.state
-        cdef SeriesState* d
-        cdef int64_t keep
-        cdef int64_t begin
-        cdef int64_t cut
+        cdef SeriesState* base = s.base
+        cdef Bar* row = base.rows + base.n
+        cdef Bar bar
+        cdef int64_t start
         cdef int64_t end
-        cdef int64_t n_before
-        cdef int64_t elapsed = max(self.elapsed(), s.now_ns[0])
+        cdef int64_t expected = s.last_end_ns
+        if row.timestamp < s.last_end_ns or row.timestamp < s.floor_ns:
+            bar = row[0]
+            base.n_waiting -= 1
+            memmove(row, row + 1, base.n_waiting * sizeof(Bar))
+            return self.upsert(&bar)
+        bucket_of(base, row.timestamp, &start, &end)
+        if expected != row.timestamp:
+            self.close_due(row.timestamp)
+            if expected == INT64_MIN:
+                expected = base.first_start_ns
+            else:
+                slot_after(base, expected, &expected, &start)
+            base.n_gaps += row.timestamp != expected
+        base.n_waiting -= 1
+        base.n += 1
+        count_base(s, row, end)
+        self.arm()
+        return 0
+
+    cdef int64_t admit_until(self, int64_t now_ns) except -1:
+        """Make every preloaded bar visible that ends at or before an instant; how many."""
+        cdef SymbolState* s = self.state
+        cdef SeriesState* base = s.base
+        cdef int64_t before = base.n
+        # Visible bars may lie further ahead than those that wait.
+        cdef int64_t stop = before + lower_bound(base.rows + before, base.n_waiting, now_ns)
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t i
+        if stop > before:
+            bucket_of(base, base.rows[stop - 1].timestamp, &start, &end)
+            stop -= end > now_ns
+        if stop <= before:
+            return 0
+        # Where nothing is held yet, no bucket can have been closed without them.
+        if not self.is_plain() or before and (
+                base.rows[before].timestamp < max(s.last_end_ns, s.floor_ns)):
+            for i in range(before, stop):
+                self.admit_next()
+            return stop - before
+        if before == 0:
+            # In one piece: what the clock has reached would close the bucket that a chunk ends in.
+            self.admit_run(stop)
+        while base.n < stop:
+            self.admit_run(min(stop - base.n, <int64_t>CHUNK_ROWS))
+        return stop - before
+
+    cdef int admit_run(self, int64_t n) except -1:
+        cdef SymbolState* s = self.state
+        cdef SeriesState* base = s.base
+        cdef const Bar* rows = base.rows + base.n
+        cdef int64_t before = base.n
+        cdef int64_t expected = base.first_start_ns
+        cdef int64_t step = s.step_ns
+        cdef int64_t last_whole = INT64_MIN     # up to this label the next slot is one step on
+        cdef int64_t start
+        cdef int64_t end = s.last_end_ns
+        cdef int64_t n_gaps = base.n_gaps
+        cdef int64_t i
+        cdef double volume = s.volume
+        cdef double high = s.high
+        cdef double low = s.low
+        if before:
+            slot_after(base, s.last_end_ns, &expected, &end)
+        for i in range(n):
+            base.n_gaps += rows[i].timestamp != expected
+            volume += rows[i].volume
+            high = rows[i].high if rows[i].high > high else high
+            low = rows[i].low if rows[i].low < low else low
+            end = rows[i].timestamp + step
+            expected = end
+            if rows[i].timestamp > last_whole:
+                base.segment = find_segment(base, rows[i].timestamp)
+                last_whole = base.segments[SEGMENT_COLUMNS * base.segment + 1] - 2 * step
+                bucket_of(base, rows[i].timestamp, &start, &end)
+                slot_after(base, end, &expected, &start)
+        s.volume = volume
+        s.high = high
+        s.low = low
+        s.last_end_ns = end
+        base.n += n
+        base.n_waiting -= n
+        base.updated = 1
+        self.fold_from(before, base.n_gaps != n_gaps)
+        self.arm()
+        return 0
+
+    cdef bint is_plain(self) noexcept:
+        # Rings that slide and rows written directly move what a run has just closed.
         cdef int i
-        s.base.mark = ts
-        for i in range(s.n_series):
-            d = s.series[i]
-            if d.source == NULL:
-                continue
-            keep = begin = 0
-            cut = INT64_MIN
-            d.mark = INT64_MIN
-            if d.source.mark != INT64_MIN:
-                bucket_of(d, d.source.mark, &cut, &end)
-                if d.acc_n_base:
-                    # An open bucket is forgotten below, and must be folded again.
-                    cut = min(cut, d.acc.timestamp)
-                keep = lower_bound(d.rows, d.n, cut)
-                begin = lower_bound(d.source.rows, d.source.n, cut)
-                d.mark = cut
-            n_before = d.n
-            before = rows_between(d, keep, n_before)
-            written = written_rows(d, keep) if d.has_written else None
-            d.n = keep
-            d.acc_n_base = 0
-            d.open_end_ns = INT64_MIN
-            self.recount_gaps(d)
-            self.fold_run(d, begin, d.source.n)
-            if d.acc_n_base and d.open_end_ns <= elapsed:
-                # What folds from it reads it as a row.
-                self.make_room(d, 1)
-                self.insert_row(d, d.n, &d.acc, d.acc_n_base)
-                d.acc_n_base = 0
-            if written is not None:
-                restore_rows(self, d, written)
-            if n_before > keep:
-                self.recount_gaps(d)
-                if find_change(d, keep, before, &cut):
-                    self.note_change(d, cut)
-                    d.updated = 1
-        return self.close_due(self.elapsed())
-
-
-cdef tuple rows_between(SeriesState* d, int64_t begin, int64_t end):
-    """Rows and their counts of base bars, as bytes of their own."""
-    return (
-        (<char*>(d.rows + begin))[:(end - begin) * sizeof(Bar)],
-        (<char*>(d.n_base + begin))[:(end - begin) * sizeof(int32_t)],
-    )
-
-
-cdef bint find_change(SeriesState* d, int64_t begin, tuple before, int64_t* label):
-    """The label of the first row from `begin` on that is not what it was."""
-    cdef bytes row_bytes = before[0]
-    cdef bytes count_bytes = before[1]
-    cdef const Bar* rows = <const Bar*><const char*>row_bytes
-    cdef const int32_t* counts = <const int32_t*><const char*>count_bytes
-    cdef int64_t n = len(row_bytes) // <int64_t>sizeof(Bar)
-    cdef int64_t i
-    for i in range(n):
-        if begin + i == d.n:
-            label[0] = rows[i].timestamp
-            return True
-        if (d.rows[begin + i].timestamp != rows[i].timestamp
-                or d.n_base[begin + i] != counts[i]
-                or not same_values(d.rows + begin + i, rows + i)):
-            label[0] = min(d.rows[begin + i].timestamp, rows[i].timestamp)
-            return True
-    return False
-
-
-cdef list written_rows(SeriesState* d, int64_t keep):
-    cdef int64_t i
-    return [d.rows[i] for i in range(keep, d.n) if d.n_base[i] == 0]
-
-
-cdef int restore_rows(Core core, SeriesState* d, list rows) except -1:
-    cdef Bar bar
-    cdef int64_t pos
-    for row in rows:
-        bar = row
-        pos = lower_bound(d.rows, d.n, bar.timestamp)
-        if pos < d.n and d.rows[pos].timestamp == bar.timestamp:
-            continue
-        core.insert_row(d, pos, &bar, 0)
-    return 0
+        if self.capacity:
+            return False
+        for i in range(self.state.n_series):
+            if self.state.series[i].has_written:
+                return False
+        return True

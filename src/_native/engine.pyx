@@ -166,11 +166,13 @@ cdef class SymbolEngine:
     @property
     def n_waiting(self):
         """Bars laid behind the visible head by :meth:`preload`."""
+        self.core.catch_up()
         return self.state.base.n_waiting
 
     @property
     def session_volume(self):
         """Sum of the base bars' volumes, left to right."""
+        self.core.catch_up()
         if self.state.metrics_stale:
             self.core.rescan_metrics()
         return self.state.volume
@@ -178,6 +180,7 @@ cdef class SymbolEngine:
     @property
     def session_high(self):
         """Highest price of the day, None while there is no bar."""
+        self.core.catch_up()
         if self.state.metrics_stale:
             self.core.rescan_metrics()
         return self.state.high if self.state.base.n + self.state.base.n_evicted else None
@@ -185,6 +188,7 @@ cdef class SymbolEngine:
     @property
     def session_low(self):
         """Lowest price of the day, None while there is no bar."""
+        self.core.catch_up()
         if self.state.metrics_stale:
             self.core.rescan_metrics()
         return self.state.low if self.state.base.n + self.state.base.n_evicted else None
@@ -192,6 +196,7 @@ cdef class SymbolEngine:
     @property
     def last_update_ns(self):
         """End of the newest base bar, nanoseconds UTC; None while there is no bar."""
+        self.core.catch_up()
         return self.state.last_end_ns if self.state.base.n else None
 
     @property

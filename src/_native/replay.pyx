@@ -1,25 +1,30 @@
 """Replay of a loaded day: preloaded bars of many records made visible in time order.
 
-The bars lie in their rings already; replaying moves the visible heads over them. Blocks of
-64 ticks are ordered by one counting sort over the bars that end in them, so that a symbol
-without bars costs one look a block, and the rows are in cache when their turn comes.
+The bars lie in their rings already; replaying moves the clock over them. A record follows when
+it is read: its bars that have ended by then become visible, and are folded. Those that nobody
+reads follow at the end of each block of ticks, symbol by symbol.
+
+What each slice of a block holds is found beforehand by one counting sort: over runs of bars in
+consecutive slots, so that a symbol that trades all the time costs a few looks a block, and one
+that does not trade a single one.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 cimport numpy as cnp
 
-from openbell._native.block cimport admit_next, admit_until
 from openbell._native.closings cimport Closings
 from openbell._native.core cimport Core, count_base
 from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
 from openbell._native.state cimport (
-    OB_PREFETCH, SEGMENT_COLUMNS, SeriesState, SymbolState, bucket_of, find_segment,
+    OB_PREFETCH, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
+    lower_bound,
 )
+from openbell._native.strategy cimport NativeStrategy
 
 from math import gcd
 
@@ -27,7 +32,12 @@ from openbell.errors import SessionStateError
 
 cnp.import_array()
 
-cdef int64_t BULK_TICKS = 1024      # how far a replay that nobody watches goes symbol by symbol
+cdef enum:
+    LEAST_TICKS = 64           # of a block, after others have changed something
+    MOST_TICKS = 16384
+    MOST_ENTRIES = 1 << 19     # bars of a block: the lists of its slices stay in the cache
+    BARS_A_SYMBOL = 512        # so many that its own lines, fetched once a block, cost little
+    SLICES_A_TURN = 1024       # after so many, whoever steps through blocks gets a turn
 
 
 cdef class ReplayCursor:
@@ -44,8 +54,8 @@ cdef class ReplayCursor:
     ----------
     ts_ns : int
         When the bars of the running slice became visible: their end, nanoseconds UTC.
-    n_bars : int
-        Base bars made visible so far.
+    engines : list of SymbolSessionData or None
+        The records by their place; None where one has left.
     """
 
     def __cinit__(self, SessionCore root, bint skip_incomplete=False):
@@ -54,18 +64,25 @@ cdef class ReplayCursor:
         self.root = root
         self.window = root.window
         self.engines = []
-        self.held = set()
+        self.places = {}
         self.closings = Closings(root, skip_incomplete)
-        self.ts_ns = root.clock_ns
-        self.tick_ns = 0
-        self.tick = BLOCK_TICKS
+        self.closings.places = self.places
+        self.ts_ns = root.fed_ns = root.clock_ns
+        self.n_changes = root.n_changes
         self.block_end_ns = root.clock_ns
+        self.ends = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
+        if self.ends == NULL:
+            raise MemoryError("no memory for a replay")
+        self.ends[0] = 0
+        self.stretch = SLICES_A_TURN
 
     def __dealloc__(self):
         free(self.states)
-        free(self.ids)
+        free(self.is_irregular)
         free(self.order)
-        free(self.ticks)
+        free(self.ends)
+        free(self.runs)
+        free(self.firsts)
 
     def add(self, SymbolEngine engine):
         """Replay a record too. Bars that have ended by now become visible at once, untold.
@@ -73,36 +90,36 @@ cdef class ReplayCursor:
         Again when the base of one that is replayed has changed.
         """
         cdef SeriesState* base = engine.state.base
-        cdef int64_t n = self.n_engines + 1
-        cdef SymbolState** states = <SymbolState**>realloc(
-            self.states, n * sizeof(SymbolState*))
-        cdef int32_t* ids = <int32_t*>realloc(self.ids, n * BLOCK_TICKS * sizeof(int32_t))
-        cdef int32_t* order = <int32_t*>realloc(self.order, n * BLOCK_TICKS * sizeof(int32_t))
-        cdef unsigned char* ticks = <unsigned char*>realloc(self.ticks, n * BLOCK_TICKS)
         cdef int64_t tick_ns = self.tick_ns
         cdef int seg
-        self.states = states if states != NULL else self.states
-        self.ids = ids if ids != NULL else self.ids
-        self.order = order if order != NULL else self.order
-        self.ticks = ticks if ticks != NULL else self.ticks
-        if states == NULL or ids == NULL or order == NULL or ticks == NULL:
-            raise MemoryError(f"{engine.symbol}: no memory to replay it")
-        self.n_bars += admit_until(engine.core, self.root.clock_ns)
+        cdef int64_t n_admitted = engine.core.admit_until(self.root.clock_ns)
+        self.root.n_fed += n_admitted
+        self.n_before_block += n_admitted
         tick_ns = gcd(tick_ns, base.step_ns)
         for seg in range(base.n_segments * SEGMENT_COLUMNS):
             if seg % SEGMENT_COLUMNS != 3:
                 tick_ns = gcd(tick_ns, base.segments[seg] - self.window.open_ns)
         self.tick_ns = tick_ns
-        self.start_block_anew()
         # One that is known may have got another base.
-        if engine not in self.held:
-            self.held.add(engine)
+        if engine not in self.places:
+            if self.n_engines == self.n_room:
+                self.take_room()
+            self.places[engine] = self.n_engines
             self.states[self.n_engines] = engine.state
-            self.n_engines = n
             self.engines.append(engine)
+            self.n_engines += 1
+        self.start_block_anew()
         self.closings.add(engine, True)
         engine.state.is_fed = 1
         engine.core.arm()
+
+    cdef int take_room(self) except -1:
+        cdef int64_t room = max(64, 2 * self.n_room)
+        self.states = <SymbolState**>grown(self.states, room * sizeof(SymbolState*))
+        self.is_irregular = <unsigned char*>grown(self.is_irregular, room)
+        self.firsts = <int64_t*>grown(self.firsts, (room + 1) * sizeof(int64_t))
+        self.n_room = room
+        return 0
 
     def on_close(self, str interval, callback, bint corrections=False):
         """Call ``callback(record, bar)`` for each bar of an interval when it closes.
@@ -111,26 +128,33 @@ cdef class ReplayCursor:
         """
         self.closings.on_close(interval, callback, corrections)
 
+    @property
+    def held(self):
+        """The records that are replayed."""
+        return set(self.places)
+
     def drop_detached(self):
-        """Let go of records that were removed."""
-        cdef list kept = []
+        """Let go of records that were removed. The others keep their places."""
         cdef SymbolEngine engine
-        for engine in self.engines:
-            if engine.core.attached:
-                self.states[len(kept)] = engine.state
-                kept.append(engine)
-        if len(kept) != self.n_engines:
-            self.engines = kept
-            self.held = set(kept)
-            self.n_engines = len(kept)
-            self.n_slices += 1
-            self.first = self.last = 0
-            self.start_block_anew()
+        for engine in list(self.places):
+            if not engine.core.attached:
+                place = self.places.pop(engine)
+                self.engines[place] = None
+                self.states[<int64_t>place] = NULL
+                self.end_slice()
+                self.start_block_anew()
+                self.bind_strategy()
 
     cdef void start_block_anew(self) noexcept:
         # The block under way knows nothing of who came, and too much of who left.
-        self.tick = BLOCK_TICKS
+        self.tick = self.n_ticks = 0
+        self.n_ticks_wanted = LEAST_TICKS
+        self.is_empty = False
         self.block_end_ns = self.root.clock_ns
+
+    cdef void end_slice(self) noexcept:
+        self.first = self.last = NULL
+        self.n_slices += 1
 
     @property
     def records(self):
@@ -138,7 +162,7 @@ cdef class ReplayCursor:
         cdef SliceRecords records = SliceRecords.__new__(SliceRecords)
         records.cursor = self
         records.first = self.first
-        records.last = self.last
+        records.n = self.last - self.first
         records.slice = self.n_slices
         return records
 
@@ -146,10 +170,65 @@ cdef class ReplayCursor:
     def n_waiting(self):
         """Base bars not visible yet."""
         cdef int64_t n = 0
+        cdef SymbolEngine engine
+        for engine in self.places:
+            engine.core.catch_up()
+            n += engine.state.base.n_waiting
+        return n
+
+    @property
+    def n_bars(self):
+        """Base bars made visible so far."""
+        return self.n_before_block + self.n_in_block
+
+    cdef int catch_up_all(self) except -1:
         cdef int64_t i
         for i in range(self.n_engines):
-            n += self.states[i].base.n_waiting
-        return n
+            if i + 2 < self.n_engines and self.states[i + 2] != NULL:
+                OB_PREFETCH(self.states[i + 2].base)
+            if self.states[i] != NULL:
+                (<Core>self.states[i].core).catch_up()
+        self.n_before_block = self.root.n_fed
+        self.n_in_block = 0
+        return 0
+
+    cdef int catch_up_slice(self) except -1:
+        # Of records that are all about to be read: each step fetches what the next one follows.
+        cdef int64_t n = self.last - self.first
+        cdef int64_t i
+        cdef int64_t fed_ns = self.root.fed_ns
+        cdef SymbolState* s
+        cdef SeriesState* base
+        cdef Bar* row
+        for i in range(n):
+            if i + 12 < n:
+                OB_PREFETCH(self.states[self.first[i + 12]])
+                OB_PREFETCH(&self.states[self.first[i + 12]].settled_ns)
+            if i + 8 < n:
+                base = self.states[self.first[i + 8]].base
+                OB_PREFETCH(base)
+                OB_PREFETCH(&base.n_waiting)
+            if i + 4 < n:
+                base = self.states[self.first[i + 4]].base
+                OB_PREFETCH(base.rows + base.n)
+                OB_PREFETCH(&(base.rows + base.n).volume)
+                OB_PREFETCH(base.first_consumer)
+                if base.first_consumer != NULL:
+                    OB_PREFETCH(&base.first_consumer.acc)
+            s = self.states[self.first[i]]
+            base = s.base
+            row = base.rows + base.n
+            if (base.n_waiting > 1 and row.timestamp == s.last_end_ns
+                    and s.floor_ns <= row.timestamp <= s.last_quick_ns
+                    and row.timestamp + s.step_ns == fed_ns):
+                base.n += 1
+                base.n_waiting -= 1
+                self.root.n_fed += 1
+                count_base(s, row, fed_ns)
+                s.settled_ns = fed_ns
+            else:
+                (<Core>s.core).settle()
+        return 0
 
     cdef int64_t next_waiting(self) noexcept:
         # Where the earliest waiting bar begins.
@@ -157,118 +236,212 @@ cdef class ReplayCursor:
         cdef const SeriesState* base
         cdef int64_t i
         for i in range(self.n_engines):
+            if self.states[i] == NULL:
+                continue
             base = self.states[i].base
             if base.n_waiting and base.rows[base.n].timestamp < earliest:
                 earliest = base.rows[base.n].timestamp
         return earliest
 
     cdef int fill_block(self) except -1:
-        """Order the bars that end in the next 64 ticks; 0 when none is waiting."""
+        """List the bars that end in the block's ticks, by tick; 0 when none is waiting."""
         cdef int64_t open_ns = self.window.open_ns
         cdef int64_t earliest
-        cdef int64_t counts[BLOCK_TICKS]
-        cdef int64_t total = 0
-        cdef int64_t before
         cdef int64_t i
-        cdef int64_t row
-        cdef int64_t stop
-        cdef int64_t start
-        cdef int64_t end
-        cdef const int64_t* segment
-        cdef int tick
-        cdef double per_tick
-        cdef const SeriesState* base
         # Between blocks others get a turn: signals, and threads that wait for the GIL.
         PyErr_CheckSignals()
         with nogil:
             pass
+        self.end_slice()
+        self.catch_up_all()
         earliest = self.next_waiting()
         if earliest == INT64_MAX:
+            self.is_empty = True
             return 0
         self.block_ns = max(self.block_end_ns, earliest)
         self.block_ns = open_ns + (self.block_ns - open_ns) // self.tick_ns * self.tick_ns
-        self.block_end_ns = self.block_ns + BLOCK_TICKS * self.tick_ns
-        per_tick = 1.0 / self.tick_ns
-        memset(counts, 0, sizeof(counts))
+        self.n_ticks = self.n_ticks_wanted
+        self.block_end_ns = self.block_ns + self.n_ticks * self.tick_ns
+        memset(self.ends, 0, (self.n_ticks + 1) * sizeof(int32_t))
+        self.n_runs = 0
+        self.n_irregular = 0
         for i in range(self.n_engines):
-            base = self.states[i].base
-            if not base.n_waiting:
-                continue
-            row = base.n
-            stop = row + min(base.n_waiting, <int64_t>BLOCK_TICKS)
-            segment = base.segments + (
-                SEGMENT_COLUMNS * find_segment(base, base.rows[row].timestamp))
-            while row < stop:
-                end = base.rows[row].timestamp + base.step_ns
-                if end > segment[1] or base.rows[row].timestamp == segment[0]:
-                    bucket_of(base, base.rows[row].timestamp, &start, &end)
-                if end > self.block_end_ns:
-                    break
-                # Ends lie on ticks, so that half a tick more rounds to the right one.
-                tick = <int>((end - self.block_ns) * per_tick + 0.5) - 1
-                if tick < 0:
-                    tick = 0
-                self.ticks[total] = <unsigned char>tick
-                self.ids[total] = <int32_t>i
-                counts[tick] += 1
-                total += 1
-                row += 1
-        before = 0
-        for tick in range(BLOCK_TICKS):
-            self.offsets[tick] = before
-            before += counts[tick]
-            counts[tick] = self.offsets[tick]
-        self.offsets[BLOCK_TICKS] = total
-        for i in range(total):
-            tick = self.ticks[i]
-            self.order[counts[tick]] = self.ids[i]
-            counts[tick] += 1
+            self.firsts[i] = self.n_runs
+            if self.states[i] != NULL and self.states[i].base.n_waiting:
+                self.list_runs(i)
+        self.firsts[self.n_engines] = self.n_runs
+        self.sort_runs()
         self.tick = 0
+        # The next one holds about as many bars as it should.
+        if (self.n_ticks < MOST_TICKS and 2 * self.ends[self.n_ticks - 1] <= MOST_ENTRIES
+                and self.ends[self.n_ticks - 1] < 2 * BARS_A_SYMBOL * self.n_engines):
+            self.n_ticks_wanted = 2 * self.n_ticks
+        elif self.ends[self.n_ticks - 1] > 2 * MOST_ENTRIES and self.n_ticks > LEAST_TICKS:
+            self.n_ticks_wanted = self.n_ticks // 2
+        if self.strategy is not None:
+            self.strategy.refresh_all()
+            if (self.strategy.reads_views_only and not self.closings.is_watching
+                    and self.n_irregular == 0 and self.is_turn):
+                self.go_ahead()
         return 1
 
-    cdef int64_t admit(self, int64_t first, int64_t last) except -1:
-        # Where the records end that have a bar closed.
-        cdef SymbolState* s
-        cdef SeriesState* base
-        cdef const SeriesState* ahead
-        cdef int64_t kept = first
+    cdef int go_ahead(self) except -1:
+        # Nobody but the strategy looks before the block is over, and it at its views alone.
         cdef int64_t i
-        for i in range(first, last):
-            if i + 8 < last:
-                OB_PREFETCH(self.states[self.order[i + 8]])
-            if i + 4 < last:
-                ahead = self.states[self.order[i + 4]].base
-                OB_PREFETCH(ahead)
-                OB_PREFETCH(ahead.first_consumer)
-                if ahead.first_consumer != NULL:
-                    OB_PREFETCH(&ahead.first_consumer.acc)
-            s = self.states[self.order[i]]
-            base = s.base
-            # A record removed meanwhile has none left.
-            if not base.n_waiting:
+        cdef Core core
+        for i in range(self.n_engines):
+            if self.states[i] != NULL and not (<Core>self.states[i].core).is_plain():
+                return 0
+        self.is_ahead = True
+        self.root.fed_ns = self.block_end_ns
+        for i in range(self.n_engines):
+            if self.states[i] != NULL:
+                core = <Core>self.states[i].core
+                core.catch_up()
+                core.close_due(self.block_end_ns)
+        self.strategy.relocate()
+        return 0
+
+    cdef int go_back(self) except -1:
+        # What the strategy raised leaves the day where it is: nothing of the future stays.
+        cdef SeriesState* base
+        cdef int64_t n_visible
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t i
+        self.is_ahead = False
+        self.root.fed_ns = self.ts_ns
+        for i in range(self.n_engines):
+            if self.states[i] == NULL:
                 continue
-            self.order[kept] = self.order[i]
-            kept += 1
-            if (base.rows[base.n].timestamp == s.last_end_ns
-                    and s.floor_ns <= s.last_end_ns <= s.last_quick_ns and base.n_waiting > 1):
-                base.n += 1
-                base.n_waiting -= 1
-                count_base(s, base.rows + base.n - 1, s.last_end_ns + s.step_ns)
-            else:
-                admit_next(<Core>s.core)
-        self.n_bars += kept - first
-        return kept
+            base = self.states[i].base
+            n_visible = lower_bound(base.rows, base.n, self.ts_ns)
+            if n_visible:
+                bucket_of(base, base.rows[n_visible - 1].timestamp, &start, &end)
+                n_visible -= end > self.ts_ns
+            if n_visible < base.n:
+                base.n_waiting += base.n - n_visible
+                self.root.n_fed -= base.n - n_visible
+                base.n = n_visible
+                (<Core>self.states[i].core).recount_gaps(base)
+                (<Core>self.states[i].core).rebuild()
+        self.start_block_anew()
+        return 0
+
+    cdef int list_runs(self, int64_t i) except -1:
+        # Where in the block the bars of one record end, and how many share each slice.
+        cdef const SymbolState* s = self.states[i]
+        cdef const SeriesState* base = s.base
+        cdef const Bar* row = base.rows + base.n
+        cdef const Bar* stop = row + min(base.n_waiting, <int64_t>self.n_ticks)
+        cdef const int64_t* segment = (
+            base.segments + SEGMENT_COLUMNS * find_segment(base, row.timestamp))
+        cdef double per_tick = 1.0 / self.tick_ns
+        cdef bint is_finest = base.step_ns == self.tick_ns
+        cdef int64_t start
+        cdef int64_t end
+        cdef int64_t more
+        cdef int64_t tick
+        cdef Run run = Run(0, 0)
+        self.is_irregular[i] = row.timestamp < max(s.last_end_ns, s.floor_ns)
+        self.n_irregular += self.is_irregular[i]
+        while row < stop:
+            end = row.timestamp + base.step_ns
+            more = 0
+            if end > segment[1] or row.timestamp == segment[0]:
+                bucket_of(base, row.timestamp, &start, &end)
+            elif is_finest:
+                # Labels ascend by multiples of the step: where the last one of many is as many
+                # steps on, none is missing in between.
+                more = 1
+                while (row + more < stop
+                       and (row + more).timestamp == row.timestamp + more * base.step_ns
+                       and (row + more).timestamp + base.step_ns <= segment[1]):
+                    more += more
+                more = more // 2
+            if end > self.block_end_ns:
+                break
+            # Ends lie on ticks, so that half a tick more rounds to the right one. What is late
+            # comes with the first.
+            tick = max(<int64_t>((end - self.block_ns) * per_tick + 0.5) - 1, <int64_t>0)
+            more = min(more, self.n_ticks - 1 - tick)
+            if run.n and tick == run.tick + run.n:
+                run.n += <int32_t>(more + 1)
+            elif run.n == 0 or tick > run.tick:
+                if run.n:
+                    self.add_run(run)
+                run = Run(<int32_t>tick, <int32_t>(more + 1))
+            row += more + 1
+        if run.n:
+            self.add_run(run)
+        return 0
+
+    cdef int add_run(self, Run run) except -1:
+        if self.n_runs == self.room_runs:
+            self.room_runs = max(1024, 2 * self.room_runs)
+            self.runs = <Run*>grown(self.runs, self.room_runs * sizeof(Run))
+        self.runs[self.n_runs] = run
+        self.n_runs += 1
+        self.ends[run.tick] += 1
+        self.ends[run.tick + run.n] -= 1
+        return 0
+
+    cdef int sort_runs(self) except -1:
+        # From where runs begin and end to how many bars each slice has, to where it begins;
+        # putting them there moves that to where it ends.
+        cdef int64_t total = 0
+        cdef int32_t count = 0
+        cdef int32_t* place
+        cdef const Run* run
+        cdef const Run* stop
+        cdef int64_t tick
+        cdef int64_t i
+        cdef int32_t k
+        for tick in range(self.n_ticks):
+            count += self.ends[tick]
+            self.ends[tick] = <int32_t>total
+            total += count
+        if total > self.room_order:
+            self.room_order = total + total // 4
+            self.order = <int32_t*>grown(self.order, self.room_order * sizeof(int32_t))
+        for i in range(self.n_engines):
+            run = self.runs + self.firsts[i]
+            stop = self.runs + self.firsts[i + 1]
+            while run < stop:
+                place = self.ends + run.tick
+                for k in range(run.n):
+                    self.order[place[k]] = <int32_t>i
+                    place[k] += 1
+                run += 1
+        return 0
+
+    cdef int64_t n_until(self, int64_t tick) noexcept:
+        # Bars of the block in the slices before a tick.
+        return self.ends[tick - 1] if tick else 0
 
     cdef int64_t next_data(self) except -1:
+        if not self.is_ahead and (
+                self.root.n_changes != self.n_changes or self.root.n_meddled != self.n_meddled):
+            self.n_changes = self.root.n_changes
+            self.n_meddled = self.root.n_meddled
+            self.start_block_anew()
+            self.bind_strategy()
         while self.root.window is self.window:
-            while (self.tick < BLOCK_TICKS
-                   and self.offsets[self.tick] == self.offsets[self.tick + 1]):
+            while (self.tick < self.n_ticks
+                   and self.ends[self.tick] == self.n_until(self.tick)):
                 self.tick += 1
-            if self.tick < BLOCK_TICKS:
+            if self.tick < self.n_ticks:
                 return self.block_ns + (self.tick + 1) * self.tick_ns
-            if not self.fill_block():
+            if self.is_ahead or self.is_empty or not self.fill_block():
                 break
+            # Bars that came late may have been merged, which starts no other block.
+            self.n_meddled = self.root.n_meddled
         return INT64_MAX
+
+    cdef int bind_strategy(self) except -1:
+        if self.strategy is not None:
+            self.strategy.bind(self.root, self.engines, self.closings.skip_incomplete)
+        return 0
 
     @property
     def next_ns(self):
@@ -280,14 +453,23 @@ cdef class ReplayCursor:
         cdef const SeriesState* base
         if self.root.window is not self.window:
             return None
+        # The lists of the block under way belong to the running slice.
         for i in range(self.n_engines):
-            base = self.states[i].base
-            if base.n_waiting:
-                bucket_of(base, base.rows[base.n].timestamp, &start, &end)
-                now = min(now, end)
+            if self.states[i] != NULL:
+                (<Core>self.states[i].core).catch_up()
+                base = self.states[i].base
+                if base.n_waiting:
+                    bucket_of(base, base.rows[base.n].timestamp, &start, &end)
+                    now = min(now, end)
         # A bar that waits may be late, and comes with the next tick.
-        now = max(min(now, self.closings.next_ns()), self.root.clock_ns)
+        now = max(min(now, self.next_closing()), self.root.clock_ns)
         return None if now == INT64_MAX else now
+
+    cdef int64_t next_closing(self) except? -1:
+        cdef int64_t now = self.closings.next_ns(True)
+        if self.strategy is not None:
+            now = min(now, self.strategy.next_ns())
+        return now
 
     cpdef bint step(self) except -1:
         """Go to the next instant at which bars end or a watched slot closes.
@@ -301,27 +483,52 @@ cdef class ReplayCursor:
         cdef int64_t data_ns
         cdef int64_t closing_ns
         cdef int64_t now
-        self.n_slices += 1
-        self.first = self.last = 0
+        cdef int64_t i
+        cdef bint is_plain
+        self.end_slice()
         data_ns = self.next_data()
-        closing_ns = self.closings.next_ns()
+        closing_ns = self.next_closing()
         now = min(data_ns, closing_ns)
         if self.root.window is not self.window:
             return False
+        if self.is_ahead and now > self.block_end_ns:
+            # Nothing more until where the records are.
+            self.is_ahead = False
+            self.root.clock_ns = max(
+                self.root.clock_ns, min(self.block_end_ns, <int64_t>self.window.close_ns))
+            return True
         if now == INT64_MAX:
             self.root.clock_ns = max(self.root.clock_ns, <int64_t>self.window.close_ns)
             if self.closings.is_due():
                 self.closings.tell(self.root.clock_ns)
             return False
+        # Readers look whether the clock has moved; where it stands ahead, nobody would look.
+        is_plain = now > self.root.clock_ns and self.n_irregular == 0
         self.ts_ns = now
+        if not self.is_ahead:
+            self.root.fed_ns = now
         self.root.clock_ns = max(self.root.clock_ns, now)
         if data_ns == now:
-            self.first = self.offsets[self.tick]
-            self.last = self.offsets[self.tick + 1]
+            self.first = self.order + self.n_until(self.tick)
+            self.last = self.order + self.ends[self.tick]
+            self.n_in_block += self.last - self.first
             self.tick += 1
-            self.last = self.admit(self.first, self.last)
-        if closing_ns == now or self.closings.is_due():
+            if not is_plain:
+                for i in range(self.last - self.first):
+                    (<Core>self.states[self.first[i]].core).catch_up()
+        if is_plain:
+            if self.closings.reads_slices:
+                self.catch_up_slice()
+            self.closings.tell_slice(now, self.first, self.last - self.first)
+        elif closing_ns == now or self.closings.is_due():
             self.closings.tell(now)
+        if self.strategy is not None and self.root.window is self.window:
+            # A callback may have added bars or removed records.
+            is_plain &= (self.root.n_changes == self.n_changes
+                         and self.root.n_meddled == self.n_meddled)
+            self.strategy.turn(now, self.first, self.last - self.first, is_plain, self.is_ahead)
+        if self.is_ahead and now == self.block_end_ns:
+            self.is_ahead = False
         return True
 
     @property
@@ -334,7 +541,7 @@ cdef class ReplayCursor:
 
         Parameters
         ----------
-        on_slice : callable, optional
+        on_slice : callable or NativeStrategy, optional
             ``on_slice(ts_ns, records)`` after each instant at which base bars ended.
 
         Notes
@@ -342,37 +549,76 @@ cdef class ReplayCursor:
         With nobody to tell anything in between, the bars are made visible symbol by symbol
         in stretches of time; the result is the same.
         """
-        if on_slice is None and not self.closings.is_watching:
+        if isinstance(on_slice, NativeStrategy):
+            self.attach(on_slice)
+            while self.step_block():
+                pass
+        elif on_slice is None and not self.closings.is_watching:
             while self.run_block():
                 pass
         elif on_slice is None:
-            while self.step():
+            while self.step_block():
                 pass
         else:
             while self.step():
                 if self.last > self.first:
                     on_slice(self.ts_ns, self.records)
 
+    def attach(self, NativeStrategy strategy):
+        """Have a strategy called in each step from now on; None for none."""
+        self.strategy = strategy
+        self.start_block_anew()
+        self.bind_strategy()
+
+    cpdef bint step_block(self) except -1:
+        """Step through some slices; False when the day is over."""
+        cdef int64_t n = 0
+        cdef bint goes_on = True
+        cdef bint was_ahead
+        self.is_turn = True
+        try:
+            while goes_on and (n < SLICES_A_TURN or self.is_ahead):
+                was_ahead = self.is_ahead
+                goes_on = self.step()
+                n += 1
+                # Whoever asks to join, or for a pause, is let in before the next slice; where the
+                # records have gone ahead, when the slices have come to where they are.
+                if was_ahead and not self.is_ahead:
+                    break
+                if self.root.n_changes != self.n_changes and not self.is_ahead:
+                    break
+        finally:
+            self.is_turn = False
+            if self.is_ahead:
+                self.go_back()
+        return goes_on
+
     cpdef bint run_block(self) except -1:
         """Go on for some time with nobody to tell; False when the day is over."""
         cdef int64_t close_ns = self.window.close_ns
         cdef int64_t now = self.root.clock_ns
-        cdef int64_t i
+        cdef int64_t n_before
         PyErr_CheckSignals()
         with nogil:
             pass
         if self.root.window is not self.window or now >= close_ns:
             return False
-        now = min(now + BULK_TICKS * max(self.tick_ns, 1), close_ns)
-        self.root.clock_ns = now
-        for i in range(self.n_engines):
-            if self.states[i].base.n_waiting:
-                self.n_bars += admit_until(<Core>self.states[i].core, now)
+        now = min(now + self.stretch * max(self.tick_ns, 1), close_ns)
+        self.root.clock_ns = self.root.fed_ns = now
         self.ts_ns = now
-        self.n_slices += 1
-        self.first = self.last = 0
         self.start_block_anew()
+        n_before = self.n_before_block
+        self.catch_up_all()
+        if self.n_before_block - n_before < BARS_A_SYMBOL * self.n_engines:
+            self.stretch *= 2
         return True
+
+
+cdef void* grown(void* memory, size_t n_bytes) except NULL:
+    cdef void* held = realloc(memory, n_bytes)
+    if held == NULL:
+        raise MemoryError(f"no memory for {n_bytes} bytes of a replay")
+    return held
 
 
 cdef class SliceRecords:
@@ -388,18 +634,32 @@ cdef class SliceRecords:
         return 0
 
     def __len__(self):
-        return self.last - self.first
+        return self.n
 
     def __getitem__(self, int64_t at):
         self.require_current()
         if at < 0:
-            at += self.last - self.first
-        if at < 0 or at >= self.last - self.first:
-            raise IndexError(f"record {at} of {self.last - self.first}")
-        return self.cursor.engines[self.cursor.order[self.first + at]]
+            at += self.n
+        if at < 0 or at >= self.n:
+            raise IndexError(f"record {at} of {self.n}")
+        return self.cursor.engines[self.first[at]]
 
     def __iter__(self):
-        cdef int64_t i
-        for i in range(self.first, self.last):
-            self.require_current()
-            yield self.cursor.engines[self.cursor.order[i]]
+        cdef SliceIterator iterator = SliceIterator.__new__(SliceIterator)
+        iterator.records = self
+        return iterator
+
+
+cdef class SliceIterator:
+    """Goes through the records of a slice."""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef SliceRecords records = self.records
+        if self.at >= records.n:
+            raise StopIteration
+        records.require_current()
+        self.at += 1
+        return records.cursor.engines[records.first[self.at - 1]]

@@ -61,6 +61,8 @@ cdef class SessionCore:
         """Take the day, its clock at the open; or with None drop it."""
         self.window = window
         self.clock_ns = 0 if window is None else window.open_ns
+        self.fed_ns = INT64_MIN
+        self.n_fed = 0
 
 
 cdef class Rings:
@@ -245,6 +247,7 @@ cdef class Rings:
         d.rows = rows
         d.n_base = n_base
         d.room = room
+        self.root.n_moved += 1
         self.extents[d.index] = extent
         return 0
 
@@ -290,6 +293,7 @@ cdef class Rings:
                 s.evicted_low = min(s.evicted_low, d.rows[i].low)
         d.n_evicted += n_drop
         d.n -= n_drop
+        self.root.n_moved += 1
         # The list and this function hold the extent; anyone else is looking through a view,
         # and must go on seeing the bars it was made for.
         if Py_REFCNT(<PyObject*>extent) > 2:

@@ -13,9 +13,9 @@ import numpy as np
 cimport numpy as cnp
 
 from openbell._native.core cimport Core
+from openbell._native.gap_runs cimport GapScan
 from openbell._native.state cimport (
-    N_CHANGES_KEPT, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
-    lower_bound, merge_bar,
+    N_CHANGES_KEPT, Bar, SeriesState, SymbolState, bucket_of, lower_bound, merge_bar,
 )
 from openbell._native.values cimport make_bar
 from openbell._native.views cimport ob_view
@@ -29,7 +29,30 @@ cdef cnp.dtype BARS = BAR_DTYPE
 cdef cnp.dtype FLOATS = np.dtype("<f8")
 cdef cnp.dtype INSTANTS = np.dtype("<i8")
 cdef cnp.dtype COUNTS = np.dtype("<i4")
-cdef dict FIELDS = {name: place for place, name in enumerate(BAR_FIELDS)}
+cdef str OPEN = "open"
+cdef str HIGH = "high"
+cdef str LOW = "low"
+cdef str CLOSE = "close"
+cdef str VOLUME = "volume"
+cdef dict FIELDS = {name: place for place, name in enumerate(BAR_FIELDS) if place}
+
+
+cdef int place_of(str field) except -1:
+    # Names in code are interned: nearly always it is one of these very objects.
+    if field is CLOSE:
+        return 4
+    if field is VOLUME:
+        return 5
+    if field is HIGH:
+        return 2
+    if field is LOW:
+        return 3
+    if field is OPEN:
+        return 1
+    place = FIELDS.get(field)
+    if place is None:
+        raise ArgumentError("field", field, "open, high, low, close or volume")
+    return place
 
 
 cdef class Series:
@@ -42,13 +65,9 @@ cdef class Series:
 
     def __cinit__(self, Core core, str interval):
         self.core = core
+        self.symbol = core.state
         self.interval = interval
         self.state = core.find(interval)
-
-    cdef int64_t settled(self) except -1:
-        if self.core.state.now_ns[0] > self.core.state.settled_ns:
-            self.core.settle()
-        return self.state.n
 
     @property
     def data(self):
@@ -215,11 +234,8 @@ cdef class Series:
 
     cdef int64_t recent(self, str field, int64_t n, const double** first) except -1:
         cdef int64_t held = self.settled()
-        cdef object place = FIELDS.get(field)
-        if place is None or place == 0:
-            raise ArgumentError("field", field, "open, high, low, close or volume")
         n = newest(n, held)
-        first[0] = <const double*>(self.state.rows + held - n) + <int>place
+        first[0] = <const double*>(self.state.rows + held - n) + place_of(field)
         return n
 
     def sum(self, str field, int64_t n):
@@ -332,6 +348,42 @@ cdef class Series:
             revision += 1
         return lower_bound(d.rows, n, first_ns)
 
+    def news(self, tuple seen, bint follows_clock):
+        """What changed since an earlier look, None when nothing did. O(1).
+
+        Parameters
+        ----------
+        seen : tuple or None
+            The mark that the earlier look gave, None when there was none.
+        follows_clock : bool
+            Whether it counts as a change that a slot has ended.
+
+        Returns
+        -------
+        mark : tuple of int
+            Of this instant: the revision, bars let go of, bars held, and slots that have ended
+            (0 unless `follows_clock`).
+        bar : BarData or None
+            The newest bar, when it alone came and no other changed.
+        """
+        cdef const SeriesState* d = self.state
+        cdef int64_t n = self.settled()
+        cdef int64_t n_ended = self.ended() if follows_clock else 0
+        cdef int64_t revision
+        cdef int64_t n_evicted
+        cdef int64_t n_held
+        cdef int64_t n_then
+        bar = None
+        if seen is not None:
+            revision, n_evicted, n_held, n_then = seen
+            if revision == d.revision and n_evicted == d.n_evicted and n_held == n:
+                if n_then == n_ended:
+                    return None
+            elif (revision == d.revision and n_evicted + n_held + 1 == d.n_evicted + n
+                  and d.n_evicted <= n_evicted + n_held):
+                bar = make_bar(d.rows + n - 1, self.core.symbol, self.interval)
+        return (d.revision, d.n_evicted, n, n_ended), bar
+
     @property
     def n_evicted(self):
         """Bars that a ring smaller than the day has let go of."""
@@ -339,106 +391,102 @@ cdef class Series:
 
     cdef int64_t elapsed(self) except? -1:
         cdef const SeriesState* d = self.state
-        cdef int64_t newest = INT64_MIN
+        cdef const SymbolState* s = self.symbol
+        cdef int64_t elapsed_ns
         cdef int64_t start
         cdef int64_t end
         self.settled()
-        if d == self.core.state.base or d.source != NULL:
-            newest = self.core.state.last_end_ns
-        if d.n and (d.has_written or (d.source == NULL and d != self.core.state.base)):
+        elapsed_ns = s.now_ns[0]
+        if d == s.base or d.source != NULL:
+            elapsed_ns = max(elapsed_ns, s.last_end_ns)
+            if not d.has_written:
+                return elapsed_ns
+        if d.n:
             bucket_of(d, d.rows[d.n - 1].timestamp, &start, &end)
-            newest = max(newest, end)
-        return max(newest, self.core.state.now_ns[0])
+            elapsed_ns = max(elapsed_ns, end)
+        return elapsed_ns
+
+    cdef int64_t ended(self) except -1:
+        return slots_ended(self.state, self.elapsed()) if self.state.segments != NULL else 0
 
     @property
     def n_expected(self):
         """Slots that have ended: at or before the clock, or the end of the newest bar. O(1)."""
-        if self.state.segments == NULL:
-            return 0
-        return slots_ended(self.state, self.elapsed())
+        return self.ended()
 
     @property
     def n_missing(self):
         """Expected slots that hold no bar. O(1)."""
-        if self.state.segments == NULL:
-            return 0
-        return slots_ended(self.state, self.elapsed()) - self.state.n - self.state.n_evicted
+        cdef int64_t n_ended = self.ended()
+        return n_ended - self.state.n - self.state.n_evicted if n_ended else 0
 
     @property
     def n_gaps(self):
         """Runs of missing slots. O(1)."""
+        return self.count_gaps()
+
+    cdef int64_t count_gaps(self) except -1:
         cdef const SeriesState* d = self.state
+        cdef int64_t elapsed_ns
         cdef int64_t start
         cdef int64_t end
-        cdef int64_t n_reached = 0
         if d.segments == NULL:
             return 0
-        n_ended = slots_ended(d, self.elapsed())
-        if d.n:
-            bucket_of(d, d.rows[d.n - 1].timestamp, &start, &end)
-            n_reached = slots_ended(d, end)
-        return d.n_gaps + (n_ended > n_reached)
+        elapsed_ns = self.elapsed()
+        if not d.n:
+            return d.n_gaps + (slots_ended(d, elapsed_ns) > 0)
+        bucket_of(d, d.rows[d.n - 1].timestamp, &start, &end)
+        if elapsed_ns == end:
+            return d.n_gaps
+        return d.n_gaps + (slots_ended(d, elapsed_ns) > slots_ended(d, end))
 
     @property
     def coverage(self):
         """Slots that hold a bar, of those expected: 0 to 1, None while none is expected. O(1)."""
-        cdef int64_t n_ended = self.n_expected
+        cdef int64_t n_ended = self.ended()
         return (self.state.n + self.state.n_evicted) / <double>n_ended if n_ended else None
 
     @property
     def quality(self):
         """100 x present / expected; None while nothing is expected. O(1)."""
-        cdef int64_t n_ended = self.n_expected
+        cdef int64_t n_ended = self.ended()
         return 100.0 * (self.state.n + self.state.n_evicted) / n_ended if n_ended else None
 
     def gap_runs(self):
-        """The runs of missing slots: int64, shape (n_gaps, 2), first slot and how many. O(bars)."""
+        """The runs of missing slots: int64, shape (n_gaps, 2), first slot and how many. A copy.
+
+        O(gaps); and where some came since the last look, or bars changed, O(bars since, or all).
+        """
         cdef const SeriesState* d = self.state
-        cdef int64_t n_runs = self.n_gaps
-        cdef cnp.ndarray runs = np.empty((n_runs, 2), dtype=np.int64)
-        cdef int64_t* into = <int64_t*>cnp.PyArray_DATA(runs)
-        cdef const int64_t* stop = into + 2 * n_runs
-        cdef const int64_t* row
-        cdef int64_t expected = 0
-        cdef int64_t next_ts = INT64_MIN
-        cdef int64_t ts
+        cdef GapScan found = self.scan
+        cdef cnp.npy_intp shape[2]
+        cdef cnp.ndarray runs
+        cdef int64_t* into
+        cdef int64_t n_reached
+        cdef int64_t n_ended
         cdef int64_t slot
         cdef int64_t i
-        if not n_runs:
-            return runs
-        for i in range(min(d.n_evicted_gaps, n_runs)):
+        if d.segments == NULL:
+            return np.empty((0, 2), dtype=np.int64)
+        n_ended = self.ended()
+        if found is None:
+            found = self.scan = GapScan()
+        found.find(d)
+        n_reached = d.n + found.n_lost
+        shape[0] = d.n_evicted_gaps + found.n + (n_ended > n_reached)
+        shape[1] = 2
+        runs = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INT64, 0)
+        into = <int64_t*>cnp.PyArray_DATA(runs)
+        for i in range(d.n_evicted_gaps):
             slot = slot_of(d, d.evicted_gaps[2 * i])
             into[0] = slot
             into[1] = slot_of(d, d.evicted_gaps[2 * i + 1]) - slot
             into += 2
-        if d.n_evicted:
-            expected = slots_ended(d, d.first_start_ns)
-        row = d.segments
-        i = 0
-        while i < d.n:
-            # Labels ascend on the grid: when the eighth is seven steps on, none is missing.
-            if i + 8 <= d.n and d.rows[i + 7].timestamp == next_ts + 7 * d.step_ns < row[1]:
-                expected += 8
-                next_ts += 8 * d.step_ns
-                i += 8
-                continue
-            ts = d.rows[i].timestamp
-            if ts != next_ts or ts >= row[1]:
-                while ts >= row[1]:
-                    row += SEGMENT_COLUMNS
-                slot = row[3] + (ts - row[2]) // d.step_ns
-                if slot != expected and into < stop:
-                    into[0] = expected
-                    into[1] = slot - expected
-                    into += 2
-                expected = slot
-            expected += 1
-            next_ts = ts + d.step_ns
-            i += 1
-        slot = slots_ended(d, self.elapsed())
-        if slot > expected and into < stop:
-            into[0] = expected
-            into[1] = slot - expected
+        for i in range(2 * found.n):
+            into[i] = found.runs[i]
+        if n_ended > n_reached:
+            into[2 * found.n] = n_reached
+            into[2 * found.n + 1] = n_ended - n_reached
         return runs
 
     def n_base_full(self):
@@ -456,37 +504,6 @@ cdef class Series:
                 into[i] = <int32_t>(slots_ended(self.core.state.base, end)
                                     - slots_ended(self.core.state.base, start))
         return counts
-
-
-def latest_of(list series, str field):
-    """The newest value of a field in each of many series, NaN where there is none.
-
-    Parameters
-    ----------
-    series : list of (Series or None)
-    field : str
-
-    Returns
-    -------
-    numpy.ndarray
-        float64, as long as `series`; NaN for None. A copy.
-    """
-    cdef cnp.ndarray values = np.empty(len(series), dtype=np.float64)
-    cdef double* into = <double*>cnp.PyArray_DATA(values)
-    cdef object place = FIELDS.get(field)
-    cdef int at
-    cdef int64_t n
-    cdef Py_ssize_t i
-    if place is None or place == 0:
-        raise ArgumentError("field", field, "open, high, low, close or volume")
-    at = place
-    for i in range(len(series)):
-        if series[i] is None:
-            into[i] = NAN
-            continue
-        n = (<Series?>series[i]).settled()
-        into[i] = (<const double*>((<Series>series[i]).state.rows + n - 1))[at] if n else NAN
-    return values
 
 
 def glance(Series base):
@@ -521,8 +538,8 @@ def glance(Series base):
         s.high if has_bars else None,
         s.low if has_bars else None,
         s.volume,
-        base.n_expected,
-        base.n_gaps,
+        base.ended(),
+        base.count_gaps(),
         n + base.state.n_evicted,
         counts,
     )
@@ -552,21 +569,3 @@ cdef inline double total(const double* first, int64_t n) noexcept nogil:
         a += first[6 * i]
         i += 1
     return (a + b) + (c + d)
-
-
-cdef inline int64_t slot_of(const SeriesState* d, int64_t ts) noexcept nogil:
-    cdef const int64_t* row = d.segments + SEGMENT_COLUMNS * find_segment(d, ts)
-    return row[3] + (ts - row[2]) // d.step_ns
-
-
-cdef int64_t slots_ended(const SeriesState* d, int64_t elapsed_ns) noexcept nogil:
-    cdef const int64_t* row = d.segments
-    cdef int64_t n = 0
-    cdef int32_t seg
-    for seg in range(d.n_segments):
-        if elapsed_ns >= row[1]:
-            n = row[3] + (row[1] - row[2] + d.step_ns - 1) // d.step_ns
-        elif elapsed_ns > row[0]:
-            n = row[3] + (elapsed_ns - row[2]) // d.step_ns
-        row += SEGMENT_COLUMNS
-    return n

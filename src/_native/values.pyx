@@ -8,7 +8,8 @@ from openbell._native.state cimport Bar
 from openbell.schema import to_datetime, to_iso, to_ns
 
 
-@cython.freelist(64)
+# As many as close in one slice of many symbols.
+@cython.freelist(1024)
 cdef class BarData:
     """One bar: a copy of the values, independent of any buffer.
 

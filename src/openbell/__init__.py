@@ -6,9 +6,9 @@ they are first used, so that ``import openbell`` costs little more than numpy.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from openbell._lazy import lazily
 from openbell._version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from openbell.errors import SessionStateError as SessionStateError
     from openbell.errors import SessionValidationError as SessionValidationError
     from openbell.errors import SourceUnavailableError as SourceUnavailableError
+    from openbell.errors import StrategyError as StrategyError
     from openbell.errors import TimeError as TimeError
     from openbell.errors import UnknownSymbolError as UnknownSymbolError
     from openbell.events import QuoteData as QuoteData
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from openbell.session import SessionData as SessionData
     from openbell.session import get_session_data as get_session_data
     from openbell.sources import DataManager as DataManager
+    from openbell.strategies import CompiledStrategy as CompiledStrategy
+    from openbell.strategies import compiled as compiled
     from openbell.symbol import SessionMetrics as SessionMetrics
     from openbell.symbol import SymbolSessionData as SymbolSessionData
 
@@ -78,6 +81,7 @@ _HOMES = {
         "SessionStateError",
         "SessionValidationError",
         "SourceUnavailableError",
+        "StrategyError",
         "TimeError",
         "UnknownSymbolError",
     ),
@@ -94,24 +98,16 @@ _HOMES = {
     "symbol": ("SessionMetrics", "SymbolSessionData"),
     "session": ("SessionData", "get_session_data"),
     "config": ("SessionConfig",),
+    "strategies": ("CompiledStrategy", "compiled"),
     "sources": ("DataManager",),
     "processing": ("DataProcessor", "DataQualityManager", "IndicatorData"),
     "lifecycle": ("SessionCoordinator", "SymbolValidationResult", "open_session"),
     "export": ("validate_session_dump",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = ["__version__", *sorted(name for names in _HOMES.values() for name in names)]
 
-__all__ = ["__version__", *sorted(_HOME_OF)]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'openbell' has no attribute {name!r}")
-    value = getattr(import_module(f"openbell.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    return sorted({*globals(), *__all__})

@@ -197,7 +197,7 @@ class BarIntervalData(Series):
         if noted is None or grid is None:
             return GapRuns(self.symbol, self.interval, grid, runs)
         places = runs
-        if self.derived:
+        if self.derived and len(runs):
             finer = core.grid_of(name)
             assert finer is not None
             first = np.searchsorted(finer.starts_ns, grid.starts_ns[runs[:, 0]])

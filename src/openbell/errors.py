@@ -9,6 +9,7 @@ subclass inherits from it too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "SchemaError",
     "SessionStateError",
     "SessionValidationError",
+    "StrategyError",
     "TimeError",
     "UnknownSymbolError",
 ]
@@ -389,3 +391,27 @@ class ArgumentError(OpenbellError, ValueError):
         self.received = received
         self.expected = expected
         super().__init__(f"{name}: received {received!r}, expected {expected}")
+
+
+class StrategyError(OpenbellError):
+    """A compiled strategy could not be compiled, or failed in a slice.
+
+    What numba said, or what the function raised, is the ``__cause__``.
+
+    Attributes
+    ----------
+    function : str
+        The name of the function.
+    reason : str
+    ts_ns : int or None
+        The instant of the slice, nanoseconds UTC; None when it did not come to that.
+    """
+
+    def __init__(self, function: str, reason: str, ts_ns: int | None = None) -> None:
+        self.function = function
+        self.reason = reason
+        self.ts_ns = ts_ns
+        at = ""
+        if ts_ns is not None:
+            at = f" in the slice of {datetime.fromtimestamp(ts_ns // 10**9, UTC).isoformat()}"
+        super().__init__(f"{function}{at}: {reason}")

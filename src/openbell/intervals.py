@@ -164,6 +164,12 @@ def fold_sources(base: str, derived: Iterable[str]) -> dict[str, str]:
     >>> fold_sources("1s", ["1m", "5s", "10s", "15s"])
     {'5s': '1s', '10s': '5s', '15s': '5s', '1m': '15s'}
     """
+    return dict(_fold_sources(base, tuple(derived)))
+
+
+@lru_cache(maxsize=512)
+def _fold_sources(base: str, derived: tuple[str, ...]) -> dict[str, str]:
+    # Thousands of records ask for the same; whoever asks gets a copy.
     root = interval(base)
     wanted = sorted({interval(name) for name in derived})
     sources: dict[str, str] = {}
@@ -175,6 +181,6 @@ def fold_sources(base: str, derived: Iterable[str]) -> dict[str, str]:
             raise IntervalError(
                 item.name, f"cannot be derived from {root.name} bars; it must be a multiple of them"
             )
-        sources[item.name] = max(p for p in present if p.divides(item)).name
+        sources[item.name] = next(p for p in reversed(present) if p.divides(item)).name
         present.append(item)
     return sources

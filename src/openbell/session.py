@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from openbell._native.latest import Latest
 from openbell._native.rings import SessionCore
-from openbell._native.series import latest_of
 from openbell._native.values import BarData
 from openbell.errors import ArgumentError, SessionStateError, TimeError, UnknownSymbolError
 from openbell.gaps import GapInfo
@@ -23,17 +21,16 @@ from openbell.schema import to_datetime, to_iso, to_ns
 from openbell.symbol import SymbolSessionData
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
-    from openbell.bars import BarIntervalData
     from openbell.clock.window import SessionWindow
     from openbell.events import QuoteData, TickData
 
 __all__ = ["SessionData", "get_session_data"]
-
-_log = logging.getLogger("openbell.session")
 
 
 class SessionData:
@@ -66,7 +63,7 @@ class SessionData:
         self.lock = threading.RLock()
         self._active_streams: dict[tuple[str, str], bool] = {}
         self._session_active = False
-        self._latest: dict[str, tuple[int, list[BarIntervalData | None]]] = {}
+        self._latest: dict[str, Latest] = {}
         self._readers: dict[str, Any] = {}
         self.on_incomplete: Literal["keep", "skip"] = "keep"
         self.data_arrival_event = threading.Event()
@@ -341,7 +338,9 @@ class SessionData:
     def _auto_provision_symbol(
         self, symbol: str, reason: str, base_interval: str = "1m"
     ) -> SymbolSessionData:
-        _log.info("%s: auto-provisioned for %s", symbol, reason)
+        import logging
+
+        logging.getLogger("openbell.session").info("%s: auto-provisioned for %s", symbol, reason)
         return self.register_symbol_data(
             SymbolSessionData(
                 symbol,
@@ -375,12 +374,14 @@ class SessionData:
             float64, shape (len(root),). A copy.
         """
         held = self._latest.get(interval)
-        # A record without the series may have got it since.
-        if held is None or held[0] != self.core.n_changes or None in held[1]:
-            key = parse_interval(interval).name
-            held = (self.core.n_changes, [rec.bars.get(key) for rec in self])
+        values = None if held is None else held.read(field)
+        while values is None:
+            n_changes = self.core.n_changes
+            cores = [rec.core for rec in self]
+            held = Latest(self.core, cores, parse_interval(interval).name, n_changes)
             self._latest[interval] = held
-        return latest_of(held[1], field)
+            values = held.read(field)
+        return values
 
     # Streams and arrivals
 

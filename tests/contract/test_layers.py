@@ -15,14 +15,15 @@ PACKAGE = ROOT / "src" / "openbell"
 #: Low to high; names side by side know nothing of each other. A module may import from what is
 #: below it in any of these chains. `openbell` is the facade in `openbell/__init__.py`.
 CHAINS = (
-    "_version errors < schema < intervals provenance < clock.window < _native kernels"
+    "_version _lazy errors < schema < intervals provenance < clock.window < _native kernels"
     " < gaps events error_log filled side_columns < bars < symbol < session < export < lifecycle"
-    " < openbell < cli < __main__",
+    " < profiling < openbell < cli < __main__",
     "clock.window < clock < config < sources < export",
+    "_native intervals < strategies < openbell",
     "_native < sources",
     "session config < processing < lifecycle",
     "sources processing < live < lifecycle",
-    "session < watch < control < cli",
+    "session live < watch < control < cli",
     "live < metrics < cli",
     "export < report < control < cli",
 )

@@ -8,20 +8,37 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 import openbell
+import openbell.sources
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 600
 READ_BY_PEOPLE = {".py", ".pyx", ".pxd", ".pyi", ".h", ".md", ".toml"}
 HEAVY = ("numba", "pandas", "pyarrow", "exchange_calendars", "polars", "typer", "rich")
+#: What a replay in a warm installation gets along without, before its first result and after it.
+HEAVY_IN_A_REPLAY = (
+    "talib", "pydantic", "asyncio", "importlib.metadata", "zipfile", "email", "http",
+    "pyarrow.compute", "pyarrow.dataset", "pyarrow.pandas_compat",
+    "openbell.control", "openbell.watch", "openbell.live", "openbell.kernels",
+    "openbell.sources.importing", "openbell.sources.synthetic",
+)  # fmt: skip
+CONFIG = """
+[session]
+start_date = 2025-07-02
+symbols = ["SYN001"]
+streams = ["1m", "5m"]
+[data]
+parquet = "data"
+"""
 
 
 def own_files() -> Iterator[Path]:
-    for folder in ("src", "tests", "benchmarks", "docs"):
+    for folder in ("src", "tests", "benchmarks", "docs", "examples"):
         for path in sorted((ROOT / folder).rglob("*")):
             hidden = any(p.startswith((".", "__pycache__")) for p in path.relative_to(ROOT).parts)
             if path.is_file() and path.suffix in READ_BY_PEOPLE and not hidden:
@@ -59,14 +76,35 @@ def test_package_picture_refers_to_nothing_elsewhere(path: Path) -> None:
     assert ">openbell&#160;show&#160;openbell-demo/session.json<" in text
 
 
-def test_package_import_loads_nothing_heavy() -> None:
-    code = "import json, sys, openbell; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+def test_package_loads_nothing_heavy_before_it_is_needed(tmp_path: Path) -> None:
+    # Looking up the window leaves the calendar's table in the cache.
+    openbell.sources.write_sample(
+        tmp_path / "data", ["SYN001"], [date(2025, 7, 2)], intervals=["1m"]
     )
-    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
-    assert "openbell" in loaded
-    assert not loaded & set(HEAVY)
+    (tmp_path / "session.toml").write_text(CONFIG)
+    code = (
+        "import json, sys, openbell\n"
+        "loaded = [sorted(sys.modules)]\n"
+        "from openbell import BarData, SessionData, SymbolSessionData\n"
+        "loaded.append(sorted(sys.modules))\n"
+        "from openbell.cli import main\n"
+        "assert main(['replay', sys.argv[1]]) == 0\n"
+        "loaded.append(sorted(sys.modules))\n"
+        "print(json.dumps(loaded))"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "session.toml")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert "SYN001" in done.stdout
+    imported, live, replayed = json.loads(done.stdout.splitlines()[-1])
+    assert "openbell" in imported
+    assert not heavy(imported, *HEAVY)
+    assert not heavy(live, *HEAVY, *HEAVY_IN_A_REPLAY, "msgspec", "logging")
+    assert "pyarrow.parquet" in replayed
+    assert not heavy(replayed, *HEAVY_IN_A_REPLAY, *(set(HEAVY) - {"pyarrow"}))
+
+
+def heavy(loaded: list[str], *names: str) -> set[str]:
+    return {name for name in names if name in loaded}
 
 
 @pytest.mark.parametrize("name", openbell.__all__)

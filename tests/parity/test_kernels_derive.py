@@ -238,6 +238,39 @@ def test_derive_out_is_written_and_returned_as_views(rng: np.random.Generator) -
     assert [len(many[name][0]) for name in many] == [42, 7]
 
 
+def test_derive_each_is_derive_many_of_each(rng: np.random.Generator) -> None:
+    window = real_windows()["lunch"]
+    intervals, elapsed = ("1h", "5m", "15m"), window.close_ns - 20 * MINUTE
+    each = [make_bars(window, "1m", fill, rng) for fill in (1.0, 0.4, 0.0, 0.02)]
+    room = sum(len(bars) for bars in each) * len(intervals)
+    out = np.empty(room, dtype=BAR_DTYPE), np.empty(room, dtype=np.int32)
+    for into in (None, out, out):
+        got = kernels.derive_each(each, window, intervals, base="1m", elapsed_ns=elapsed, out=into)
+        assert list(got) == ["5m", "15m", "1h"]
+        for k, bars in enumerate(each):
+            alone = kernels.derive_many(bars, window, intervals, base="1m", elapsed_ns=elapsed)
+            for name, (made, n_base, edges) in got.items():
+                rows = slice(edges[k], edges[k + 1])
+                assert made[rows].tobytes() == alone[name][0].tobytes()
+                assert n_base[rows].tolist() == alone[name][1].tolist()
+                assert edges[0] == 0
+                assert edges[-1] == len(made) == len(n_base)
+    none = kernels.derive_each([], window, ["5m"], base="1m")["5m"]
+    assert (len(none.bars), none.edges.tolist()) == (0, [0])
+
+
+def test_derive_each_says_whose_bar_it_refuses(rng: np.random.Generator) -> None:
+    window = real_windows()["half_day"]
+    each = [make_bars(window, "1m", 1.0, rng) for _ in range(3)]
+    each[2]["timestamp"][5] = each[2]["timestamp"][4]
+    with pytest.raises(TimeError, match="array 2: bar 5 "):
+        kernels.derive_each(each, window, ["5m"], base="1m")
+    with pytest.raises(SchemaError, match="out"):
+        kernels.derive_each(
+            each[:2], window, ["5m"], base="1m", out=(each[1], np.empty(210, dtype=np.int32))
+        )
+
+
 def test_derive_out_that_cannot_hold_it_is_refused(rng: np.random.Generator) -> None:
     window = real_windows()["half_day"]
     bars = make_bars(window, "1m", 1.0, rng)

@@ -1,4 +1,4 @@
-"""Whole blocks of base bars: ingest, merge, preload, and making preloaded bars visible."""
+"""Whole blocks of base bars: ingest, merge, preload; in order or not."""
 
 from libc.stdint cimport int64_t
 
@@ -10,5 +10,3 @@ from openbell._native.state cimport Bar
 
 cdef int64_t append_rows(Core core, const Bar* rows, int64_t n) except -1
 cdef int64_t preload_rows(Core core, cnp.ndarray bars, bint adopt) except -1
-cdef int64_t admit_until(Core core, int64_t now_ns) except -1
-cdef int admit_next(Core core) except -1

@@ -1,6 +1,6 @@
-from openbell._native.rings import Rings
+from openbell._native.folds import Folds
 
-class Core(Rings):
+class Core(Folds):
     @property
     def n_links(self) -> int: ...
     def link(self, base: str, sources: dict[str, str] | dict[str, str | None]) -> None: ...

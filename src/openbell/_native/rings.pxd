@@ -11,7 +11,11 @@ cdef enum:
 
 cdef class SessionCore:
     cdef int64_t clock_ns
+    cdef int64_t fed_ns          # where the replay is: bars that ended by then are visible
+    cdef int64_t n_fed           # bars it made visible
     cdef int64_t n_stirred       # bars stored elsewhere than at the end of time
+    cdef int64_t n_meddled       # of those, into records that are replayed
+    cdef int64_t n_moved         # how often rows came to lie elsewhere
     cdef public int64_t n_changes
     cdef readonly Arena arena
     cdef readonly object window

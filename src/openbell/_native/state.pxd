@@ -130,6 +130,16 @@ cdef inline void bucket_of(const SeriesState* d, int64_t ts, int64_t* start,
     end[0] = at + d.step_ns if at + d.step_ns < row[1] else row[1]
 
 
+cdef inline int64_t end_of(const SeriesState* d, int64_t label) noexcept nogil:
+    # The end of the slot a label starts. The first of a segment, and the last, may be cut.
+    cdef const int64_t* segment = d.segments + SEGMENT_COLUMNS * d.segment
+    cdef int64_t start
+    cdef int64_t end = label + d.step_ns
+    if not (segment[0] < label and end <= segment[1]):
+        bucket_of(d, label, &start, &end)
+    return end
+
+
 cdef inline void slot_after(const SeriesState* d, int64_t end_ns, int64_t* start,
                             int64_t* end) noexcept nogil:
     # The slot that follows one ending at `end_ns`; INT64_MAX twice after the last.
@@ -189,3 +199,32 @@ cdef inline int64_t lower_bound(const Bar* rows, int64_t n, int64_t ts) noexcept
         else:
             hi = mid
     return lo
+
+
+# Whoever goes through many symbols fetches what the next ones follow on their way, step by step:
+# each needs what the one before has brought.
+
+cdef inline void fetch_symbol(const SymbolState* s) noexcept nogil:
+    OB_PREFETCH(s)
+    OB_PREFETCH(&s.now_ns)
+    OB_PREFETCH(&s.core)
+
+
+cdef inline void fetch_series(const SymbolState* s) noexcept nogil:
+    cdef int i
+    OB_PREFETCH(s.core)
+    for i in range(s.n_series):
+        OB_PREFETCH(s.series[i])
+        OB_PREFETCH(&s.series[i].acc)
+        OB_PREFETCH(&s.series[i].step_ns)
+
+
+cdef inline void fetch_rows(const SymbolState* s) noexcept nogil:
+    cdef const SeriesState* d
+    cdef int i
+    for i in range(s.n_series):
+        d = s.series[i]
+        OB_PREFETCH(d.rows + d.n)
+        OB_PREFETCH(d.rows + d.n + 2)
+        if d.n_base != NULL:
+            OB_PREFETCH(d.n_base + d.n)

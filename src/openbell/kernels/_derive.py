@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from openbell.kernels._jit import jit
+from openbell.kernels._jit import jit, prefetch
 from openbell.schema import BarArray, Int64Array
 
 __all__ = ["cascade", "fold"]
 
 _ONE = np.uint64(1)
+# Bars: beyond the end of the page, where the processor itself does not look ahead.
+_AHEAD = np.uint64(96)
 
 
 @jit
@@ -62,6 +64,7 @@ def fold(
         j = i + _ONE
         while j < stop:
             bar = bars[j]
+            prefetch(bars, j + _AHEAD)
             ts = bar.timestamp
             if ts >= limit or ts <= last:
                 break
@@ -100,25 +103,25 @@ def cascade(
     elapsed: Any,
     out: BarArray,
     n_base: Any,
-    bounds: Int64Array,
+    begin: Int64Array,
+    end: Int64Array,
 ) -> Any:
     # Each row of `layout` makes one interval: step, first and last segment row, and the
-    # earlier row it folds from (-1: the bars themselves). Results lie one after the other in
-    # `out`; bounds[m] and bounds[m + 1] hold where the m-th begins and ends.
-    bounds[0] = 0
+    # earlier row it folds from (-1: the bars themselves). The m-th is written from begin[m]
+    # on, and end[m] then says where it ends; end[m] may lie where begin[m + 1] does.
     for m in range(layout.shape[0]):
         step, source = layout[m, 0], layout[m, 3]
         row, row_stop = np.uint64(layout[m, 1]), np.uint64(layout[m, 2])
-        k = np.uint64(bounds[m])
+        k = np.uint64(begin[m])
         if source < 0:
             n = np.uint64(bars.shape[0])
             made = fold(
                 bars, None, np.uint64(0), n, segments, row, row_stop, step, elapsed, out, n_base, k
             )
         else:
-            i, n = np.uint64(bounds[source]), np.uint64(bounds[source + 1])
+            i, n = np.uint64(begin[source]), np.uint64(end[source])
             made = fold(out, n_base, i, n, segments, row, row_stop, step, elapsed, out, n_base, k)
         if made < 0:
             return made
-        bounds[m + 1] = made
+        end[m] = made
     return np.int64(0)

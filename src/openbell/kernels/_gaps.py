@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from openbell.kernels._jit import jit
+from openbell.kernels._jit import jit, prefetch
 from openbell.schema import BarArray, Int64Array
 
-__all__ = ["find", "heads_of_runs"]
+__all__ = ["find"]
 
 _ONE = np.uint64(1)
-_EIGHT = np.uint64(8)
+# Bars: beyond the end of the page, where the processor itself does not look ahead.
+_AHEAD = np.uint64(96)
 _NOWHERE = -1
 
 
@@ -26,15 +27,14 @@ def find(
     step: Any,
     n_expected: Any,
     runs: Any,
-    heads: Any,
     first: Int64Array,
     count: Int64Array,
 ) -> Any:
     # Writes the first slot and the length of each run of missing slots; returns how many, or
-    # -1 - the index of a bar that is out of order or in no segment. `runs` holds the `heads`
-    # indices found by :func:`heads_of_runs`; `first` and `count` hold one more than that for
-    # each segment.
+    # -1 - the index of a bar that is out of order or in no segment. There is room for one more
+    # than the bars in `runs`, and for one more of each segment in `first` and `count`.
     n = np.uint64(bars.shape[0])
+    heads = _heads_of_runs(bars, step, runs)
 
     # A run of bars within one segment gives at most one gap, before it.
     k = np.uint64(0)
@@ -75,45 +75,25 @@ def find(
 
 
 @jit
-def heads_of_runs(bars: BarArray, step: Any, heads: Any) -> Any:
-    # Indices of the bars that do not lie one step behind the bar before them. Eight bars at a
-    # time are passed over when none does. Where one does, heads are written without a branch:
-    # at a few percent of gaps, mispredicted ones would cost more than the scan.
+def _heads_of_runs(bars: BarArray, step: Any, heads: Any) -> Any:
+    # Indices of the bars that do not lie one step behind the bar before them. Each is written,
+    # and kept without a branch: at a few percent of gaps, mispredicted ones would cost more than
+    # the scan.
     n = np.uint64(bars.shape[0])
     if n == 0:
         return np.int64(0)
     heads[0] = 0
     k = _ONE
     i = _ONE
-    while i + _EIGHT <= n:
-        t0 = bars[i - _ONE].timestamp
-        t1 = bars[i].timestamp
-        t2 = bars[i + np.uint64(1)].timestamp
-        t3 = bars[i + np.uint64(2)].timestamp
-        t4 = bars[i + np.uint64(3)].timestamp
-        t5 = bars[i + np.uint64(4)].timestamp
-        t6 = bars[i + np.uint64(5)].timestamp
-        t7 = bars[i + np.uint64(6)].timestamp
-        t8 = bars[i + np.uint64(7)].timestamp
-        if (
-            (t1 - t0 - step) | (t2 - t1 - step) | (t3 - t2 - step) | (t4 - t3 - step)
-            | (t5 - t4 - step) | (t6 - t5 - step) | (t7 - t6 - step) | (t8 - t7 - step)
-        ):  # fmt: skip
-            k = _heads_among(bars, i, i + _EIGHT, step, heads, k)
-        i += _EIGHT
-    return np.int64(_heads_among(bars, i, n, step, heads, k))
-
-
-@jit
-def _heads_among(bars: BarArray, i: Any, stop: Any, step: Any, heads: Any, k: Any) -> Any:
-    awaited = bars[i - _ONE].timestamp + step
-    while i < stop:
+    awaited = bars[0].timestamp + step
+    while i < n:
+        prefetch(bars, i + _AHEAD)
         ts = bars[i].timestamp
         heads[k] = i
         k += np.uint64(ts != awaited)
         awaited = ts + step
         i += _ONE
-    return k
+    return np.int64(k)
 
 
 @jit

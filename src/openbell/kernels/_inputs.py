@@ -7,7 +7,7 @@ everything becomes the one kind that :func:`openbell.kernels.warmup` covers. Loa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from openbell.schema import BAR_DTYPE, BarArray, Int64Array, as_bars
 
 __all__ = [
     "Derived",
+    "DerivedEach",
     "Int32Array",
     "as_column",
     "as_counts",
@@ -32,6 +33,24 @@ __all__ = [
 
 Int32Array = npt.NDArray[np.int32]
 Derived = tuple[BarArray, Int32Array]
+
+
+class DerivedEach(NamedTuple):
+    """The bars of one interval of many symbols, one after the other.
+
+    Attributes
+    ----------
+    bars : numpy.ndarray
+        :data:`~openbell.schema.BAR_DTYPE`; ``bars[edges[k]:edges[k + 1]]`` are the k-th symbol's.
+    n_base : numpy.ndarray
+        int32, how many base bars each was folded from.
+    edges : numpy.ndarray
+        int64, one more than there are symbols.
+    """
+
+    bars: BarArray
+    n_base: Int32Array
+    edges: Int64Array
 
 
 def canonical(bars: BarArray) -> BarArray:
@@ -51,7 +70,7 @@ def canonical_counts(n_base: Int32Array, n: int) -> Int32Array:
     return view
 
 
-def space(out: Derived | None, n: int, source: BarArray) -> Derived:
+def space(out: Derived | None, n: int, *sources: BarArray) -> Derived:
     if out is None:
         return np.empty(n, dtype=BAR_DTYPE), np.empty(n, dtype=np.int32)
     bars, n_base = out
@@ -59,7 +78,7 @@ def space(out: Derived | None, n: int, source: BarArray) -> Derived:
     n_base = writable(n_base, np.dtype(np.int32), "out n_base")
     if min(len(bars), len(n_base)) < n:
         raise SchemaError("out", f"{len(bars)} bars, {len(n_base)} counts", f"at least {n} of each")
-    if np.may_share_memory(bars, source):
+    if any(np.may_share_memory(bars, source) for source in sources):
         raise SchemaError("out", "the memory of the bars to fold", "memory of its own")
     return bars, n_base
 
@@ -69,10 +88,12 @@ def writable(array: Any, dtype: np.dtype[Any], what: str) -> Any:
         not isinstance(array, np.ndarray)
         or array.dtype != dtype
         or array.ndim != 1
-        or not array.flags.c_contiguous
-        or not array.flags.writeable
+        or not (flags := array.flags).c_contiguous
+        or not flags.writeable
     ):
         raise SchemaError(what, described(array), f"a contiguous, writable array of dtype {dtype}")
+    if type(array) is np.ndarray and array.dtype is dtype:
+        return array
     return np.asarray(array).view(dtype)
 
 
@@ -136,11 +157,11 @@ def described(value: object) -> str:
     return type(value).__name__
 
 
-def refuse(bars: BarArray, index: int, name: str) -> NoReturn:
+def refuse(bars: BarArray, index: int, name: str, of: str = "") -> NoReturn:
     stamps = bars["timestamp"]
     ts = int(stamps[index])
     if index and ts <= int(stamps[index - 1]):
         reason = f"bar {index} is not after the one before it, {int(stamps[index - 1])}"
     else:
         reason = f"bar {index} is not in a slot of its own of the {name} grid"
-    raise TimeError(ts, f"{reason}; bars must ascend, one to a slot, within the session")
+    raise TimeError(ts, f"{of}{reason}; bars must ascend, one to a slot, within the session")

@@ -432,6 +432,7 @@ class SessionCoordinator(NamedChecks, LiveSide, DayLoading):
         another one will resume. What is asked for meanwhile is loaded afterwards.
         """
         self._may_run.clear()
+        self._ask_for_turn()
 
     def resume(self) -> None:
         """Let a paused session go on."""
@@ -444,6 +445,7 @@ class SessionCoordinator(NamedChecks, LiveSide, DayLoading):
         """
         self._is_stopping = True
         self._may_run.set()
+        self._ask_for_turn()
 
     def close(self) -> None:
         """Forget the day's data. The session runs no more."""
@@ -466,6 +468,10 @@ class SessionCoordinator(NamedChecks, LiveSide, DayLoading):
         if self._day is day and self._is_stopping and self.phase != "stopped":
             self._end_day("stopped", at_close=False)
         return self._day is day and self.phase not in ("stopped", "closed")
+
+    def _ask_for_turn(self) -> None:
+        # A replay that goes through many slices in one piece comes back at the next one.
+        self.root.core.n_changes += 1
 
     def take_turn(self, day: TradingDay) -> bool:
         """Do what is due between two slices of a day; False when it is over."""

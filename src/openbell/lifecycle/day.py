@@ -8,7 +8,8 @@ from datetime import date as Date
 from typing import TYPE_CHECKING, Any, Protocol
 
 from openbell._native.replay import ReplayCursor
-from openbell.errors import SessionStateError
+from openbell._native.strategy import NativeStrategy
+from openbell.errors import ArgumentError, SessionStateError
 from openbell.processing.processor import Cursor
 from openbell.schema import NS_PER_SECOND
 from openbell.symbol import SymbolSessionData
@@ -36,7 +37,7 @@ class DayCursor(Cursor, Protocol):
         """Feed a record too."""
 
 
-SliceCallback = Callable[[int, Records], Any]
+SliceCallback = Callable[[int, Records], Any] | NativeStrategy
 
 # A paced replay sleeps this long at most, so that it can be interrupted.
 _LONGEST_SLEEP_S = 0.2
@@ -94,12 +95,23 @@ class TradingDay:
     def run(self, on_slice: SliceCallback | None = None) -> None:
         """Go on to the close, calling ``on_slice(ts_ns, records)`` after each slice.
 
+        Parameters
+        ----------
+        on_slice : callable or NativeStrategy, optional
+            A compiled strategy runs inside the replay, some slices in one piece. A thread that asks
+            for something (a symbol to join, a pause) gets its turn between two such pieces.
+
         Raises
         ------
+        ArgumentError
+            When a day that streams feed is given a compiled strategy.
         SessionStateError
             When the day is over.
         """
         self._require_current("run")
+        if isinstance(on_slice, NativeStrategy):
+            self._run_native(on_slice)
+            return
         if on_slice is None and self._run_untold():
             return
         for ts_ns, records in self.slices():
@@ -113,6 +125,11 @@ class TradingDay:
     def serve(self, provisioning: Provisioning) -> None:
         """Load what waits, between two slices."""
         raise NotImplementedError
+
+    def _run_native(self, strategy: NativeStrategy) -> None:
+        raise ArgumentError(
+            "on_slice", strategy, "a function: compiled strategies run in replays, not on streams"
+        )
 
     def _run_untold(self) -> bool:
         # Whether the day could be brought to its end without stepping through it.
@@ -150,7 +167,7 @@ class ReplayedDay(TradingDay):
         """Step through the day; see :meth:`TradingDay.slices`."""
         session, cursor = self._session, self._cursor
         self._require_current("slices")
-        arrived = session.root.data_arrival_event.set
+        arrival = session.root.data_arrival_event
         pace = _Pace(self) if self._speed else None
         while session.take_turn(self):
             if pace is not None and not pace.wait():
@@ -163,12 +180,34 @@ class ReplayedDay(TradingDay):
             if not goes_on:
                 return
             if cursor.n_records:
-                arrived()
+                # To look costs a twentieth of waking whoever waits.
+                if not arrival.is_set():
+                    arrival.set()
                 yield cursor.ts_ns, cursor.records
 
     def serve(self, provisioning: Provisioning) -> None:
         """Load what waits; the replay goes on afterwards."""
         provisioning.serve(self._cursor, self.window)
+
+    def _run_native(self, strategy: NativeStrategy) -> None:
+        session, cursor = self._session, self._cursor
+        self._require_current("run")
+        pace = _Pace(self) if self._speed else None
+        cursor.attach(strategy)
+        try:
+            while session.take_turn(self):
+                if pace is not None and not pace.wait():
+                    continue
+                session.is_stepping = True
+                try:
+                    goes_on = cursor.step_block() if pace is None else cursor.step()
+                finally:
+                    session.is_stepping = False
+                session.root.data_arrival_event.set()
+                if not goes_on:
+                    return
+        finally:
+            cursor.attach(None)
 
     def _run_untold(self) -> bool:
         # With nobody to tell, symbol by symbol in stretches of time; the result is the same.

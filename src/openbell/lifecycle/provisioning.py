@@ -139,6 +139,7 @@ class Provisioning:
             if not self._is_full(symbol):
                 request = Request(symbol, self._root.now_ns, added_by, result=result)
                 self._requests.append(request)
+                self._root.core.n_changes += 1
         return True
 
     def remove_symbol(self, symbol: str) -> bool:
@@ -217,6 +218,7 @@ class Provisioning:
                 return False
             if not self._has_indicator(symbol, item):
                 self._requests.append(Request(symbol, self._root.now_ns, "adhoc", indicator=item))
+                self._root.core.n_changes += 1
         return True
 
     def _is_full(self, symbol: str) -> bool:

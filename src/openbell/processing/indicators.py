@@ -82,6 +82,7 @@ class IndicatorData:
 
     __slots__ = (
         "_calculation",
+        "_follows_clock",
         "_grid",
         "_history_end_ns",
         "_is_broken",
@@ -122,6 +123,7 @@ class IndicatorData:
         self._series = series
         self._grid = grid
         self._calculation = calculation
+        self._follows_clock = calculation.follows_clock
         self._is_strict = strict
         # A user's own may read the indicator it is.
         self._lock = threading.RLock()
@@ -142,8 +144,8 @@ class IndicatorData:
         NaN. With history, the first value may be that of the last bar of the session before.
         """
         with self._lock:
-            if (mark := self._look()) != self._mark:
-                self._catch_up(mark)
+            if news := self._series.news(self._mark, self._follows_clock):
+                self._catch_up(*news)
             return self._value
 
     @property
@@ -176,8 +178,8 @@ class IndicatorData:
             Either way there is no value then until bars change and it is built anew.
         """
         with self._lock:
-            if (mark := self._look()) != self._mark:
-                self._catch_up(mark)
+            if news := self._series.news(self._mark, self._follows_clock):
+                self._catch_up(*news)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values, of one instant: numbers, lists, texts, None. A copy."""
@@ -198,30 +200,26 @@ class IndicatorData:
     def __repr__(self) -> str:
         return f"<IndicatorData {self.name} ({self.type} of {self.interval}): {self.value!r}>"
 
-    def _look(self) -> _Mark:
-        series = self._series
-        n_ended = series.n_expected if self._calculation.follows_clock else 0
-        return series.revision, series.n_evicted, len(series), n_ended
-
-    def _catch_up(self, mark: _Mark) -> None:
-        seen = self._mark
-        n_seen = 0 if seen is None else seen[1] + seen[2]
+    def _catch_up(self, mark: _Mark, bar: BarData | None) -> None:
+        is_anew = is_changed = False
+        rows = None
         # Another thread may write while this one reads: what was read counts only when nothing
-        # has changed after it.
-        while True:
+        # has changed after it. A bar alone is of the instant of its mark.
+        while bar is None:
+            seen = self._mark
+            n_seen = 0 if seen is None else seen[1] + seen[2]
             n = mark[1] + mark[2]
             n_unseen = n - n_seen
             # Bars taken in have changed, or others were let go of before they were seen.
             is_changed = seen is not None and (mark[0] != seen[0] or mark[1] > n_seen)
             n_steps = MOST_STEPS + (self._n_past + n) // BARS_PER_STEP
             is_anew = seen is None or is_changed or n_unseen > n_steps
-            bar = self._series.last if n_unseen == 1 and not is_anew else None
-            rows = None if bar is not None else self._series.copy(mark[2] if is_anew else n_unseen)
-            again = self._look()
-            if again == mark:
+            rows = self._series.copy(mark[2] if is_anew else n_unseen)
+            again = self._series.news(mark, self._follows_clock)
+            if again is None:
+                self._revision += is_changed and n_seen > 0
                 break
-            mark = again
-        self._revision += is_changed and n_seen > 0
+            mark = again[0]
         self._mark = mark
         if not self._is_broken or is_changed:
             self._take(mark, is_anew, bar, rows)

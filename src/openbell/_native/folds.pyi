@@ -1,0 +1,3 @@
+from openbell._native.rings import Rings
+
+class Folds(Rings): ...
