@@ -14,11 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
 NATIVE := $(wildcard src/_native/*.pyx src/_native/*.h src/openbell/_native/*.pxd src/openbell/_native/*.h)
+PEERS_VENV ?= .venv-peers
+PEERS := $(PEERS_VENV)/bin/python
 DEMO_DIR ?= openbell-demo
 CHROMIUM ?= chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check soak wheel pictures clean
+.PHONY: help demo test fuzz build lint format bench bench-save bench-readme bench-check bench-peers \
+	guard soak wheel pictures clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +59,12 @@ bench-readme: $(BUILT) ## The same, and quote the result in the README
 bench-check: $(BUILT) ## Measure, and fail where it is slower than the kept result
 	$(BIN)/python -m benchmarks --check
 
+guard: $(BUILT) ## Count the instructions of the native paths, here and at the merge base
+	$(BIN)/python -m benchmarks.guard
+
+bench-peers: $(PEERS_VENV)/.openbell ## The same work in NautilusTrader, polars and others; ARGS="--only replay"
+	$(PEERS) -m benchmarks.peers $(ARGS)
+
 soak: $(BUILT) ## Run live days for an hour while symbols come and go; ARGS="--minutes 10"
 	$(BIN)/python -m benchmarks.soak_live $(ARGS)
 
@@ -71,7 +80,7 @@ pictures: demo ## Draw the pictures of the README; needs Chromium
 		--screenshot=docs/report.png "file://$(abspath $(DEMO_DIR))/session.html"
 
 clean: ## Remove all that was built, the environment included
-	rm -rf $(VENV) build dist out src/*.egg-info src/openbell/_native/*.so
+	rm -rf $(VENV) $(PEERS_VENV) build dist out src/*.egg-info src/openbell/_native/*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -93,4 +102,18 @@ $(INSTALLED): pyproject.toml setup.py | $(BIN)/python
 $(BUILT): $(INSTALLED) $(NATIVE)
 	@test -z "$$(find $(NATIVE) -newer $(INSTALLED))" || \
 		{ set -x; $(BIN)/python setup.py --quiet build_ext --inplace; }
+	@touch $@
+
+# A peer that cannot be installed here keeps no other out; the table names it.
+$(PEERS_VENV)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS) -m pip install --quiet --requirement $< || grep -v '^#' $< | while read -r one; do \
+		$(PEERS) -m pip install --quiet "$$one" || echo "not installed: $$one" >&2; done
+	@touch $@
+
+# Installed as a wheel: what is built in place belongs to $(VENV).
+$(PEERS_VENV)/.openbell: $(PEERS_VENV)/.installed pyproject.toml setup.py $(NATIVE) \
+		$(shell find src/openbell -name '*.py')
+	rm -rf build/lib* build/bdist*
+	$(PEERS) -m pip install --quiet .
 	@touch $@
