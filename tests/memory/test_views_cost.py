@@ -88,6 +88,29 @@ def test_fifty_days_keep_the_arena_flat() -> None:
     assert len(reserved) == 1
 
 
+def test_extents_waste_little_and_serve_shorter_days() -> None:
+    root, _ = begin(WINDOW, "1s", [])
+    root.clear()
+    bars = make_bars(WINDOW, "1s", 1.0, np.random.default_rng(1))
+    reserved = set()
+    for n in (23_400, 22_900, 21_000, 23_399):
+        root.begin(WINDOW)
+        record = root.register_symbol_data(
+            SymbolSessionData("AAPL", base_interval="1s", n_reserve=0)
+        )
+        record.append_block(bars[:n])
+        used = root.core.arena.n_used_bytes
+        assert n * 48 <= used <= 1.13 * n * 48
+        # The first day's is fresh memory, cut to its size.
+        assert reserved or used <= 1.016 * n * 48
+        reserved.add(root.core.arena.n_reserved_bytes)
+        del record
+        root.end()
+        root.clear()
+        gc.collect()
+    assert len(reserved) == 1
+
+
 def test_dropped_roots_leave_nothing_behind() -> None:
     gc.collect()
     for _ in range(5):

@@ -51,7 +51,7 @@ class DeferredRows(Labels):
 
     def gaps(self, name: str, gaps: Sequence[GapInfo]) -> dict[str, Any]:
         """Return the sums, and a mark for the ``ranges``."""
-        if self._window is None or not isinstance(gaps, GapRuns):
+        if not gaps or self._window is None or not isinstance(gaps, GapRuns):
             return super().gaps(name, gaps)
         runs, starts_ns = np.ascontiguousarray(gaps.slots), self._window.grid(name).starts_ns
         notes, places = gaps.noted

@@ -329,12 +329,13 @@ class Exporter:
         )
 
     def _series_tree(self, series: _Series) -> dict[str, Any]:
+        n_missing = n_unexplained(series.gaps) if series.gaps else 0
         tree: dict[str, Any] = {
             "count": series.n_shown,
             "generated": series.generated,
             "base": series.base,
             "quality": float_or_none(series.quality),
-            "explained_quality": explained_quality(n_unexplained(series.gaps), series.n_expected),
+            "explained_quality": explained_quality(n_missing, series.n_expected),
             "coverage": float_or_none(series.coverage),
             "gaps": self._labels.gaps(series.interval, series.gaps),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +67,7 @@ class Labels:
 
     def gaps(self, name: str, gaps: Sequence[GapInfo]) -> dict[str, Any]:
         """Return gaps as the dump shows them, at a fraction of the cost when they are runs."""
-        if self._window is None or not isinstance(gaps, GapRuns):
+        if not gaps or self._window is None or not isinstance(gaps, GapRuns):
             return gaps_tree(gaps)
         _, texts = self._table(self._window, name)
         first, n_slots, reasons = gaps.slots[:, 0], gaps.slots[:, 1], gaps.reasons
@@ -107,7 +106,7 @@ def gaps_tree(gaps: Iterable[GapInfo]) -> dict[str, Any]:
 def _add_evidence(found: dict[str, Any], evidence: GapEvidence | None) -> None:
     # That of the thousands in which nothing was traded would be most of the dump.
     if evidence is not None:
-        found["evidence"] = plain(asdict(evidence))
+        found["evidence"] = plain(evidence._asdict())
 
 
 def _gaps_of(ranges: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """Where bars come from: sources behind one protocol, the dataset format, and the import into it."""
 
-from openbell.sources.dataset import DatasetWriter, WriteResult, dataset_path
-from openbell.sources.importing import BadRow, FailedFile, ImportReport, import_bars
+from typing import TYPE_CHECKING
+
+from openbell._lazy import lazily
 from openbell.sources.manager import DataManager
-from openbell.sources.parquet import ParquetSource
 from openbell.sources.protocol import DataSource
-from openbell.sources.synthetic import SyntheticSource, synthetic_symbols, write_sample
+
+if TYPE_CHECKING:
+    from openbell.sources.dataset import DatasetWriter, WriteResult, dataset_path
+    from openbell.sources.importing import BadRow, FailedFile, ImportReport, import_bars
+    from openbell.sources.parquet import ParquetSource
+    from openbell.sources.synthetic import SyntheticSource, synthetic_symbols, write_sample
 
 __all__ = [
     "BadRow",
@@ -22,3 +27,13 @@ __all__ = [
     "synthetic_symbols",
     "write_sample",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "dataset": ("DatasetWriter", "WriteResult", "dataset_path"),
+        "importing": ("BadRow", "FailedFile", "ImportReport", "import_bars"),
+        "parquet": ("ParquetSource",),
+        "synthetic": ("SyntheticSource", "synthetic_symbols", "write_sample"),
+    },
+)

@@ -1,7 +1,8 @@
 """From a table's columns to records: which column is which, and how it becomes numpy.
 
 Arrow arrays are read through their buffers. Arrow's own ``to_numpy`` and ``pyarrow.array``
-import pandas when it is installed, which costs more than loading a day.
+import pandas when it is installed, which costs more than loading a day; ``pyarrow.compute``
+costs as much as pyarrow itself, so it is imported where there is something to convert.
 """
 
 from __future__ import annotations
@@ -138,10 +139,10 @@ def fixed_width(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 def null_mask(array: Any) -> npt.NDArray[np.bool_]:
     """Return where an Arrow array is null."""
-    import pyarrow.compute as pc
-
     if array.null_count == 0:
         return np.zeros(len(array), bool)
+    import pyarrow.compute as pc
+
     return fixed_width(pc.cast(pc.is_null(array), "uint8"), np.uint8).astype(bool)
 
 
@@ -156,7 +157,6 @@ def floats(column: Any, name: str, path: str, first_row: int = 0) -> FloatArray:
         When a value is null; the message has the row, counted from `first_row`.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     array = single_chunk(column)
     if pa.types.is_dictionary(array.type):
@@ -167,6 +167,8 @@ def floats(column: Any, name: str, path: str, first_row: int = 0) -> FloatArray:
     if not pa.types.is_float64(array.type):
         if not _is_number(array.type):
             raise SchemaError(f"{path}: {name}", f"type {array.type}", "numbers")
+        import pyarrow.compute as pc
+
         array = pc.cast(array, pa.float64(), safe=False)
     return fixed_width(array, np.float64)
 
@@ -193,13 +195,14 @@ def instants_ns(column: Any, name: str, path: str, first_row: int = 0) -> Int64A
         When one is null, or beyond the years that 64 bits of nanoseconds hold.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     array = single_chunk(column)
     if array.null_count:
         row = first_row + int(null_mask(array).argmax())
         raise DatasetError(path, f"{name} is null in row {row}; expected an instant")
     if pa.types.is_integer(array.type):
+        import pyarrow.compute as pc
+
         raw = fixed_width(pc.cast(array, pa.int64()), np.int64)
         return raw * epoch_unit_ns(raw)
     if not pa.types.is_timestamp(array.type):
@@ -213,6 +216,8 @@ def instants_ns(column: Any, name: str, path: str, first_row: int = 0) -> Int64A
             "`openbell import --tz ZONE` says which zone it is",
         )  # fmt: skip
     if array.type.unit != "ns":
+        import pyarrow.compute as pc
+
         try:
             array = pc.cast(array, pa.timestamp("ns", array.type.tz))
         except pa.ArrowInvalid as error:

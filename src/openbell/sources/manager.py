@@ -13,13 +13,11 @@ from openbell.clock import SessionWindow, TimeManager
 from openbell.errors import DataSourceError
 from openbell.intervals import interval as parse_interval
 from openbell.schema import BAR_DTYPE, NS_PER_MINUTE, QUOTE_DTYPE, BarArray
-from openbell.sources.outages import Outage
-from openbell.sources.parquet import ParquetSource
 from openbell.sources.protocol import DataSource
-from openbell.sources.synthetic import SyntheticSource
 
 if TYPE_CHECKING:
     from openbell.config import SessionConfig
+    from openbell.sources.outages import Outage
 
 __all__ = ["DataManager"]
 
@@ -222,8 +220,12 @@ def _make_source(name: str, config: SessionConfig, clock: TimeManager) -> DataSo
     if name == "parquet":
         if not data.parquet:
             raise DataSourceError(name, "has no place; set [data] parquet = 'path or URI'")
+        from openbell.sources.parquet import ParquetSource
+
         return ParquetSource(data.parquet)
     if name == "synthetic":
+        from openbell.sources.synthetic import SyntheticSource
+
         made = data.synthetic
         return SyntheticSource(seed=made.seed, fill_rate=made.fill_rate, time_manager=clock)
     if name == "alpaca":

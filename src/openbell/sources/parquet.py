@@ -39,8 +39,8 @@ _SUFFIXES: Final = (".parquet", ".pq")
 _MAX_FOOTERS: Final = 256
 _SYMBOL_STEM: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}")
 _EPOCH: Final = Date(1970, 1, 1).toordinal()
-#: Row groups are read together up to so many rows: opening each costs as much as 300 of them.
-_CHUNK_ROWS: Final = 1 << 16
+#: Row groups are read together up to so many rows: to begin costs as much as to decode 20,000.
+_CHUNK_ROWS: Final = 1 << 18
 
 _log = logging.getLogger("openbell.sources")
 _Item = TypeVar("_Item")
@@ -566,10 +566,8 @@ class _Reader:
 
 def _in_window(records: BarArray, window: SessionWindow) -> BarArray:
     ts = records["timestamp"]
-    if (
-        len(window.segments) == 1
-        and len(ts)
-        and window.open_ns <= ts[0] <= ts[-1] < window.close_ns
+    if not len(ts) or (
+        len(window.segments) == 1 and window.open_ns <= ts[0] <= ts[-1] < window.close_ns
     ):
         return records
     cuts = [np.searchsorted(ts, segment) for segment in window.segments]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 from openbell.errors import DataSourceError, SourceUnavailableError
@@ -15,7 +15,7 @@ from openbell.sources.schwab.login import LOG_IN_AGAIN, NAME, SILENT, sdk
 from openbell.sources.schwab.rest import Rest
 from openbell.sources.streaming import StreamReceiver
 
-__all__ = ["Connection", "ConnectionLost", "end_tasks"]
+__all__ = ["Connection", "ConnectionLost", "run_until"]
 
 _DENIED = 3
 # Answers that say something of the connection, not of the symbols that were asked for.
@@ -138,12 +138,7 @@ class Connection:
             # The library holds a lock while it waits for a message, so that nothing can be asked
             # meanwhile. Reading is therefore ended for a change. No message is lost by that: it
             # waits in one place only, and what is taken from there is told before the next wait.
-            reading = asyncio.create_task(self._read())
-            change = asyncio.create_task(self._changed.wait())
-            try:
-                await asyncio.wait((reading, change), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await end_tasks(reading, change)
+            reading = await run_until(self._changed, self._read())
             if not reading.cancelled():
                 reading.result()
 
@@ -308,14 +303,22 @@ async def _in_thread(call: Callable[[], Any]) -> Any:
     return await future
 
 
-async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks, wait for them, and take what they raised, so that nothing logs it."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()
+async def run_until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Do some work until it ends or an event is set; return its task, which has ended.
+
+    What it raised was taken, so that nothing logs it.
+    """
+    tasks = asyncio.create_task(work), asyncio.create_task(over.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()
+    return tasks[0]
 
 
 def _parts(symbols: list[str]) -> list[list[str]]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection
 
 from openbell.errors import DataSourceError, SessionStateError
-from openbell.sources.schwab.connection import Connection, ConnectionLost, end_tasks
+from openbell.sources.schwab.connection import Connection, ConnectionLost, run_until
 from openbell.sources.schwab.login import NAME
 from openbell.sources.schwab.rest import Rest
 from openbell.sources.streaming import StreamReceiver
@@ -121,12 +121,9 @@ class SchwabStream:
             self._loop = asyncio.get_running_loop()
             if self._stopping:
                 self._stopped.set()
-        work = asyncio.create_task(self._keep_connected())
-        stopped = asyncio.create_task(self._stopped.wait())
         try:
-            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            work = await run_until(self._stopped, self._keep_connected())
         finally:
-            await end_tasks(work, stopped)
             with self._lock:
                 self._loop = None
         if not work.cancelled() and (error := work.exception()) is not None:
@@ -157,12 +154,7 @@ class SchwabStream:
 
     async def _run(self, connection: Connection) -> str:
         # Why it is there no more.
-        running = asyncio.create_task(connection.run())
-        renewed = asyncio.create_task(self._renewed.wait())
-        try:
-            await asyncio.wait((running, renewed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end_tasks(running, renewed)
+        running = await run_until(self._renewed, connection.run())
         if running.cancelled():
             return "given up for another connection"
         try:
