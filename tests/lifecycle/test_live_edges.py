@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ import pytest
 import openbell as ob
 from openbell.errors import DataSourceError
 from openbell.live.inbox import MOST_AT_ONCE
+from openbell.live.journal import JournalPart, bar_batch, journal_folder
 from openbell.live.ranks import RANK_STREAM, RANK_UPDATE
+from openbell.live.recording import Recording
 from openbell.schema import to_ns
+from openbell.watch import publish, read_board
 from tests.live_market import MINUTE
 from tests.live_scripted import (
     WINDOW,
@@ -25,6 +30,7 @@ from tests.live_scripted import (
     take_in,
 )
 from tests.waiting import wait_until
+from tests.watching import use_own_runtime
 
 pytestmark = pytest.mark.usefixtures("warm_kernels")
 
@@ -116,7 +122,6 @@ def test_bars_that_wait_over_the_close_are_taken_in_before_the_day_ends(held_up_
         clock.step_ns = MINUTE
         list(day.slices())
         assert labels_of(session) == [388, 389]
-        assert session.queue_depth == 0
 
 
 def test_queue_holds_no_more_than_its_bound_however_slow_slices_are() -> None:
@@ -193,6 +198,29 @@ def test_resumed_day_has_the_morning_of_a_symbol_that_was_not_recorded(tmp_path:
         session.add_symbol("J")
         serve(session, day, lambda: not session.pending)
         assert labels_of(session, "J") == list(range(70))
+
+
+def test_resumed_day_tells_of_a_torn_journal_once_and_reads_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal_folder(tmp_path).mkdir()
+    part = JournalPart(tmp_path, WINDOW.date)
+    rows = [("A", "1m", RANK_STREAM, *row_of(n)[0].item(), nan, nan) for n in range(3)]
+    part.write(part.encode(bar_batch(rows)) + b"torn")
+    part.close()
+    loaded = []
+    load = Recording.load
+    monkeypatch.setattr(Recording, "load", lambda *of: loaded.append(of) or load(*of))
+    clock, source = HandClock(minutes(3)), ScriptedSource()
+    with scripted(source, clock, record=tmp_path, resume=True) as session:
+        recording = session.live.recorded()
+        assert recording.n_bars == 3
+        assert session.live.recorded() is recording
+        next(session.days())
+        assert labels_of(session) == [0, 1, 2]
+    assert len(loaded) == 1
+    assert sum("torn after 3 rows" in record.getMessage() for record in caplog.records) == 1
+    assert Recording.load(tmp_path, WINDOW).n_bars == 3
 
 
 def test_resumed_day_of_another_base_has_its_morning(tmp_path: Path) -> None:
@@ -351,3 +379,36 @@ def test_symbol_that_is_removed_while_it_loads_is_not_subscribed() -> None:
         assert removed == [True]
         assert source.made.subscribed == {"A"}
         assert set(session.symbol_health) == {"A"}
+
+
+# Seen from outside
+
+
+@pytest.mark.skipif(os.name != "posix", reason="boards need a POSIX system")
+def test_board_of_a_live_session_tells_of_its_feed_and_of_a_symbol_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_own_runtime(tmp_path, monkeypatch)
+    clock, source = HandClock(minutes(0)), ScriptedSource("AB")
+    with scripted(source, clock, symbols="AB") as session, publish(session) as board:
+        assert read_board(board.path).feeds == []
+        next(session.days())
+        for slot in range(60):
+            clock.stand_at(minutes(slot + 1))
+            for symbol in "AB" if slot < 40 else "A":
+                source.made.send_slots(slot, symbol=symbol)
+            take_in(session)
+        clock.stand_at(minutes(61))
+        session.live.feed.connections.check()
+        found = read_board(board.path)
+        assert found.feeds == session.feed_health
+        assert [(feed.source, feed.state, feed.lag_s) for feed in found.feeds] == [
+            ("scripted", "live", 0.0)
+        ]
+        assert found.symbol_feeds == [session.symbol_health["B"]]
+        assert found.symbol_feeds[0].state == "silent"
+        source.made.receiver.on_disconnected("gone")
+        session.live.feed.turn()
+        down = read_board(board.path)
+    assert [(feed.state, feed.reason) for feed in down.feeds] == [("down", "gone")]
+    assert down.symbol_feeds == []

@@ -6,22 +6,18 @@ its handshake, its errors. Everything may be changed while it runs, from any thr
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 
 from openbell.clock.live import LiveClock
 from openbell.schema import BarArray
-from openbell.sources.sdk import import_sdk
 from tests.servers.alpaca_rest import RestServer
+from tests.servers.streaming import OfRest, StreamServer
 
 __all__ = ["AlpacaServer", "bar_message", "quote_message", "trade_message"]
 
@@ -68,8 +64,8 @@ def quote_message(
     }  # fmt: skip
 
 
-class AlpacaServer:
-    """Use as a context manager: the threads run while it is open.
+class AlpacaServer(StreamServer):
+    """Use as a context manager; see :class:`StreamServer`.
 
     Attributes
     ----------
@@ -80,9 +76,9 @@ class AlpacaServer:
         REST gives only what is over by this clock.
     page_size : int
         Most rows of one REST answer.
-    is_mute : bool
-        Connections and pings are answered, no data is sent: what is sent meanwhile is lost.
-    refuse_connections, refuse_key : bool
+    invalid_symbols : set of str
+        Symbols that REST answers with 400, each request that names one.
+    refuse_key : bool
     refused_symbols : dict of str to (int, str)
         A subscription with one of them is refused as a whole, with that code and text.
     symbol_limit, connection_limit : int or None
@@ -92,48 +88,38 @@ class AlpacaServer:
     auth_error : (int, str)
         What a refused key is answered.
     hang : {"", "http", "greeting", "auth", "subscribe"}
-        Where it stops answering for ever.
     ignored_symbols : set of str
         Left out of what is subscribed, without an error.
-    n_requests, n_connections : int
-        REST requests answered; connections made since the start, also those refused a key.
+    asked : deque of (str, dict)
+        What was asked of the stream: the action, and the symbols of each channel.
     """
+
+    channels = CHANNELS
+    page_size = OfRest()
+    invalid_symbols = OfRest()
+    refuse_key = OfRest()
 
     def __init__(self, *, clock: LiveClock | None = None, page_size: int = 10_000) -> None:
         key, secret = f"PK{secrets.token_hex(9).upper()}", secrets.token_urlsafe(30)
+        super().__init__(RestServer(key, secret), clock)
         self.environment = {"APCA_API_KEY_ID": key, "APCA_API_SECRET_KEY": secret}
-        self.rest = RestServer(key, secret)
-        self.clock, self.page_size = clock, page_size
-        self.is_mute = False
-        self.refuse_connections = False
+        self.page_size = page_size
         self.refused_symbols: dict[str, tuple[int, str]] = {}
         self.ignored_symbols: set[str] = set()
-        self.symbol_limit: int | None = None
         self.channel_limits: dict[str, int] = {}
         self.connection_limit: int | None = None
         self.auth_error = (402, "auth failed")
-        self.hang = ""
-        self.n_connections = 0
-        self.n_attempts = 0
         self.asked: deque[tuple[str, dict[str, list[str]]]] = deque(maxlen=10_000)
-        self._refuse_key = False
-        self._connections: dict[Any, dict[str, set[str]]] = {}
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alpaca test stream", daemon=True)
 
-    def __enter__(self) -> AlpacaServer:
-        # It imports deprecated parts of itself.
-        self._ws = import_sdk("websockets.asyncio.server", "websockets", "a test", "alpaca")
+    def __enter__(self) -> Self:
         self.rest.start()
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
+        return super().__enter__()
 
     def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
-        self.rest.stop()
-        assert not self._thread.is_alive()
+        try:
+            super().__exit__(*exc)
+        finally:
+            self.rest.stop()
 
     @property
     def rest_url(self) -> str:
@@ -142,56 +128,6 @@ class AlpacaServer:
     @property
     def stream_url(self) -> str:
         return f"ws://127.0.0.1:{self._port}/v2/iex"
-
-    @property
-    def n_requests(self) -> int:
-        return self.rest.n_requests
-
-    @property
-    def clock(self) -> LiveClock | None:
-        return self.rest.clock
-
-    @clock.setter
-    def clock(self, clock: LiveClock | None) -> None:
-        self.rest.clock = clock
-
-    @property
-    def page_size(self) -> int:
-        return self.rest.page_size
-
-    @page_size.setter
-    def page_size(self, n: int) -> None:
-        self.rest.page_size = n
-
-    @property
-    def rest_delay_s(self) -> float:
-        return self.rest.delay_s
-
-    @rest_delay_s.setter
-    def rest_delay_s(self, seconds: float) -> None:
-        self.rest.delay_s = seconds
-
-    @property
-    def invalid_symbols(self) -> set[str]:
-        """Symbols that REST answers with 400, each request that names one."""
-        return self.rest.invalid_symbols
-
-    @property
-    def refuse_key(self) -> bool:
-        return self._refuse_key
-
-    @refuse_key.setter
-    def refuse_key(self, refuse: bool) -> None:
-        self._refuse_key = self.rest.refuse_key = refuse
-
-    @property
-    def subscribed(self) -> dict[str, set[str]]:
-        """Channel to the symbols asked for on it, over all live connections."""
-        held: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
-        for channels in list(self._connections.values()):
-            for channel, symbols in channels.items():
-                held[channel] |= symbols
-        return held
 
     def put(
         self,
@@ -213,111 +149,20 @@ class AlpacaServer:
         """Give REST quotes, ``QUOTE_DTYPE``, ascending, after those it has."""
         self.rest.put_quotes(symbol, quotes)
 
-    def fail_rest(self, n: int, status: int, retry_after: float | None = None) -> None:
-        """Answer the next `n` REST requests with an error."""
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        text = HTTPStatus(status).phrase.lower()
-        self.rest.answer_next(n, status, b'{"message": "%s"}' % text.encode(), headers)
-
-    def rest_garbage(self, n: int, body: bytes = b"<html>not what was asked</html>") -> None:
-        """Answer the next `n` REST requests with something else."""
-        self.rest.answer_next(n, 200, body, {})
-
-    def drop_rest(self, n: int) -> None:
-        """Close the next `n` REST requests' connections without an answer."""
-        self.rest.answer_next(n, 0, b"", {})
-
-    def send(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """Send one frame to each connection, of those messages it subscribed to.
-
-        Returns
-        -------
-        int
-            How many connections got one.
-        """
-        return self._in_loop(self._send, list(messages), self.is_mute)
-
-    def send_raw(self, frame: bytes | str) -> int:
-        """Send any bytes as one frame to every connection that was let in."""
-        return self._in_loop(self._broadcast, list(self._connections), frame)
-
-    def drop(self) -> None:
-        """Break all connections, without a word."""
-        self._in_loop(self._abort)
-
     def freeze(self, seconds: float) -> None:
         """Have the stream's thread do nothing for a while: not even pings are answered."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
 
-    def _in_loop(self, call: Any, *args: Any) -> Any:
-        async def run() -> Any:
-            return call(*args)
+    def _frame(self, messages: list[Mapping[str, Any]], channels: dict[str, set[str]]) -> bytes:
+        mine = [message for message in messages if _is_for(message, channels)]
+        return msgpack.packb(mine) if mine else b""
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
-
-    def _send(self, messages: list[Mapping[str, Any]], is_mute: bool) -> int:
-        n = 0
-        for connection, channels in self._connections.items():
-            mine = [m for m in messages if _is_for(m, channels)]
-            if mine and not is_mute:
-                n += self._broadcast([connection], msgpack.packb(mine))
-        return n
-
-    def _broadcast(self, connections: list[Any], frame: bytes | str) -> int:
-        self._ws.broadcast(connections, frame)
-        return len(connections)
-
-    def _abort(self) -> None:
-        for connection in list(self._all):
-            connection.transport.abort()
-        self._connections.clear()
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        self._all: set[Any] = set()
-        quiet = logging.getLogger("tests.servers.alpaca")
-        quiet.setLevel(logging.CRITICAL + 1)
-        async with self._ws.serve(
-            self._converse, "127.0.0.1", 0, compression=None, logger=quiet, close_timeout=0.2,
-            process_request=self._welcome, ping_interval=None, open_timeout=None,
-        ) as server:  # fmt: skip
-            self._port = server.sockets[0].getsockname()[1]
-            self._ready.set()
-            await self._stopping.wait()
-            self._abort()
-
-    async def _welcome(self, connection: Any, request: Any) -> Any:
-        self.n_attempts += 1
-        if self.refuse_connections:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not now\n")
-        self._all.add(connection)
-        await self._perhaps_hang("http", connection)
-        return None
-
-    async def _perhaps_hang(self, where: str, connection: Any) -> None:
-        while self.hang == where and not connection.transport.is_closing():
-            await asyncio.sleep(0.01)
-
-    async def _converse(self, connection: Any) -> None:
-        self.n_connections += 1
-        try:
-            await self._perhaps_hang("greeting", connection)
-            await self._reply(connection, {"T": "success", "msg": "connected"})
-            async for frame in connection:
-                if not await self._answer(connection, msgpack.unpackb(frame)):
-                    break
-        except self._closed_errors():
-            pass
-        finally:
-            self._all.discard(connection)
-            self._connections.pop(connection, None)
-
-    def _closed_errors(self) -> tuple[type[BaseException], ...]:
-        return (import_sdk("websockets.exceptions", "", "", "").ConnectionClosed,)
+    async def _talk(self, connection: Any) -> None:
+        await self._perhaps_hang("greeting", connection)
+        await self._reply(connection, {"T": "success", "msg": "connected"})
+        async for frame in connection:
+            if not await self._answer(connection, msgpack.unpackb(frame)):
+                break
 
     async def _reply(self, connection: Any, message: Mapping[str, Any]) -> None:
         await connection.send(msgpack.packb([message]))

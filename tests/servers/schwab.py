@@ -7,16 +7,12 @@ Everything may be changed while it runs, from any thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import logging
 import secrets
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ from openbell.schema import BarArray
 from openbell.sources.schwab.login import sdk
 from openbell.sources.sdk import import_sdk
 from tests.servers.schwab_rest import MS_NS, RestAnswers
+from tests.servers.streaming import OfRest, StreamServer
 
 __all__ = ["SchwabServer", "bar_message", "quote_message"]
 
@@ -53,8 +50,8 @@ def quote_message(symbol: str, ts_ns: int, **changed: float) -> dict[str, Any]:
     return {"service": "LEVELONE_EQUITIES", "key": symbol, **item, "34": int(ts_ns) // MS_NS}
 
 
-class SchwabServer:
-    """Use as a context manager: the thread runs while it is open.
+class SchwabServer(StreamServer):
+    """Use as a context manager; see :class:`StreamServer`.
 
     Attributes
     ----------
@@ -64,7 +61,7 @@ class SchwabServer:
         REST gives what has begun by this clock, also the minute that is being made.
     is_mute : bool
         Connections and pings are answered, nothing else is: what is sent meanwhile is lost.
-    refuse_connections, refuse_login, refuse_refresh : bool
+    refuse_login, refuse_refresh : bool
     refused_symbols : dict of str to int
         A subscription with one of them is refused as a whole, with that code.
     quotes_refused : set of str
@@ -72,15 +69,15 @@ class SchwabServer:
     symbol_limit : int or None
         How many symbols may be subscribed; beyond, code 19.
     hang : {"", "http", "login", "subscribe"}
-        Where it does not answer.
-    rest_delay_s : float
-    n_requests, n_refreshes, n_attempts, n_connections, n_logins : int
-        REST requests; renewed tokens; streams asked for, made, and let in.
-    requests : deque of (str, dict)
-        Paths and parameters of REST requests.
+    n_refreshes, n_logins : int
+        Renewed tokens; streams let in.
     asked : deque of (str, str, list of str)
         Service, command and symbols of what was asked of the stream.
     """
+
+    channels = SERVICES
+    refuse_refresh = OfRest()
+    n_refreshes = OfRest()
 
     def __init__(self, *, clock: LiveClock | None = None) -> None:
         names = (
@@ -92,81 +89,18 @@ class SchwabServer:
             "correlation",
         )
         self.credentials = {name: f"{name[:3]}-{secrets.token_urlsafe(24)}" for name in names}
-        self.rest = RestAnswers(self.credentials, self._preferences)
-        self.rest.clock = clock
-        self.is_mute = False
-        self.refuse_connections = False
+        super().__init__(RestAnswers(self.credentials, self._preferences), clock)
         self.refuse_login = False
         self.refused_symbols: dict[str, int] = {}
         self.quotes_refused: set[str] = set()
-        self.symbol_limit: int | None = None
-        self.hang = ""
-        self.n_attempts = self.n_connections = self.n_logins = 0
+        self.n_logins = 0
         self.asked: deque[tuple[str, str, list[str]]] = deque(maxlen=10_000)
-        self._connections: dict[Any, dict[str, set[str]]] = {}
-        self._all: set[Any] = set()
         self._clients: list[Any] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="schwab test server", daemon=True)
-
-    def __enter__(self) -> SchwabServer:
-        # It imports deprecated parts of itself.
-        self._ws = import_sdk("websockets.asyncio.server", "websockets", "a test", "schwab")
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         for client in self._clients:
             client.session.close()
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    @property
-    def clock(self) -> LiveClock | None:
-        return self.rest.clock
-
-    @clock.setter
-    def clock(self, clock: LiveClock | None) -> None:
-        self.rest.clock = clock
-
-    @property
-    def rest_delay_s(self) -> float:
-        return self.rest.delay_s
-
-    @rest_delay_s.setter
-    def rest_delay_s(self, seconds: float) -> None:
-        self.rest.delay_s = seconds
-
-    @property
-    def refuse_refresh(self) -> bool:
-        return self.rest.refuse_refresh
-
-    @refuse_refresh.setter
-    def refuse_refresh(self, refuse: bool) -> None:
-        self.rest.refuse_refresh = refuse
-
-    @property
-    def n_requests(self) -> int:
-        return self.rest.n_requests
-
-    @property
-    def n_refreshes(self) -> int:
-        return self.rest.n_refreshes
-
-    @property
-    def requests(self) -> deque[tuple[str, dict[str, str]]]:
-        return self.rest.requests
-
-    @property
-    def subscribed(self) -> dict[str, set[str]]:
-        """Service to the symbols asked for of it, over all live connections."""
-        held: dict[str, set[str]] = {service: set() for service in SERVICES}
-        for services in list(self._connections.values()):
-            for service, symbols in services.items():
-                held[service] |= symbols
-        return held
+        super().__exit__(*exc)
 
     def client(self) -> Any:
         """A real ``schwab.client.Client`` that is let in; its requests come here."""
@@ -211,46 +145,9 @@ class SchwabServer:
         """Let REST know symbols that have no bars."""
         self.rest.known.update(symbols)
 
-    def fail_rest(self, n: int, status: int, retry_after: float | None = None) -> None:
-        """Answer the next `n` REST requests with an error."""
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        self.rest.answer_next(n, status, b'{"message": "no"}', headers)
-
-    def rest_garbage(self, n: int, body: bytes = b"<html>not what was asked</html>") -> None:
-        """Answer the next `n` REST requests with something else."""
-        self.rest.answer_next(n, 200, body, {})
-
-    def drop_rest(self, n: int) -> None:
-        """Close the next `n` REST requests' connections without an answer."""
-        self.rest.answer_next(n, 0, b"", {})
-
-    def send(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """Send one frame to each connection, of those messages it subscribed to.
-
-        Returns
-        -------
-        int
-            How many connections got one.
-        """
-        return self._in_loop(self._send, list(messages))
-
-    def send_raw(self, frame: bytes | str) -> int:
-        """Send any text as one frame to every connection that was let in."""
-        return self._in_loop(self._broadcast, list(self._connections), frame)
-
     def heartbeat(self) -> int:
         """Send a heartbeat to every connection that was let in."""
         return self.send_raw(json.dumps({"notify": [{"heartbeat": str(_now_ms())}]}))
-
-    def drop(self) -> None:
-        """Break all connections of the stream, without a word."""
-        self._in_loop(self._abort)
-
-    def _in_loop(self, call: Any, *args: Any) -> Any:
-        async def run() -> Any:
-            return call(*args)
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     def _transport(self, httpx: Any) -> Any:
         port = self._rest_port
@@ -273,73 +170,34 @@ class SchwabServer:
         }
         return {"accounts": [], "streamerInfo": [info], "offers": []}
 
-    def _send(self, messages: list[Mapping[str, Any]]) -> int:
-        n = 0
-        for connection, held in self._connections.items():
-            blocks = []
-            for service in SERVICES:
-                content = [
-                    {key: value for key, value in message.items() if key != "service"}
-                    for message in messages
-                    if message["service"] == service and message["key"] in held[service]
-                ]
-                block = {"service": service, "timestamp": _now_ms(), "command": "SUBS"}
-                blocks += [{**block, "content": content}] if content else []
-            if blocks and not self.is_mute:
-                n += self._broadcast([connection], json.dumps({"data": blocks}))
-        return n
+    def _frame(self, messages: list[Mapping[str, Any]], channels: dict[str, set[str]]) -> str:
+        blocks = []
+        for service in SERVICES:
+            content = [
+                {key: value for key, value in message.items() if key != "service"}
+                for message in messages
+                if message["service"] == service and message["key"] in channels[service]
+            ]
+            block = {"service": service, "timestamp": _now_ms(), "command": "SUBS"}
+            blocks += [{**block, "content": content}] if content else []
+        return json.dumps({"data": blocks}) if blocks else ""
 
     def _broadcast(self, connections: list[Any], frame: bytes | str) -> int:
-        if not self.is_mute:
-            self._ws.broadcast(connections, frame)
-        return len(connections)
-
-    def _abort(self) -> None:
-        for connection in list(self._all):
-            connection.transport.abort()
-        self._connections.clear()
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
+        return len(connections) if self.is_mute else super()._broadcast(connections, frame)
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        quiet = logging.Logger("silent", logging.CRITICAL + 1)
         rest = await asyncio.start_server(self.rest.converse, "127.0.0.1", 0)
-        async with self._ws.serve(
-            self._converse, "127.0.0.1", 0, compression=None, logger=quiet, close_timeout=0.2,
-            process_request=self._welcome, ping_interval=None, open_timeout=None,
-        ) as stream:  # fmt: skip
-            self._rest_port = rest.sockets[0].getsockname()[1]
-            self._port = stream.sockets[0].getsockname()[1]
-            self._ready.set()
-            await self._stopping.wait()
-            self._abort()
+        self._rest_port = rest.sockets[0].getsockname()[1]
+        try:
+            await super()._serve()
+        finally:
             rest.close()
             self.rest.abort()
 
-    async def _welcome(self, connection: Any, request: Any) -> Any:
-        self.n_attempts += 1
-        if self.refuse_connections:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not now\n")
-        self._all.add(connection)
-        await self._perhaps_hang("http", connection)
-        return None
-
-    async def _perhaps_hang(self, where: str, connection: Any) -> None:
-        while self.hang == where and not connection.transport.is_closing():
-            await asyncio.sleep(0.01)
-
-    async def _converse(self, connection: Any) -> None:
-        self.n_connections += 1
-        closed = import_sdk("websockets.exceptions", "", "", "").ConnectionClosed
-        with contextlib.suppress(closed):
-            async for frame in connection:
-                for request in json.loads(frame)["requests"]:
-                    await self._answer(connection, request)
-        self._all.discard(connection)
-        self._connections.pop(connection, None)
+    async def _talk(self, connection: Any) -> None:
+        async for frame in connection:
+            for request in json.loads(frame)["requests"]:
+                await self._answer(connection, request)
 
     async def _answer(self, connection: Any, request: dict[str, Any]) -> None:
         if request["command"] == "LOGIN":

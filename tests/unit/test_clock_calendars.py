@@ -116,7 +116,7 @@ def test_cache_of_another_calendar_or_version_is_not_used(
     forget()
     monkeypatch.setattr(calendars, "_library_version", lambda: "0.0.1")
     assert load_table("24/7").name == "24/7"
-    assert {p.name for p in cache.iterdir()} >= {"24-7-0.0.1.npz"}
+    assert {p.name for p in cache.iterdir()} >= {"24-7-0.0.1.table"}
 
 
 def test_unusable_cache_folder_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 
 from openbell.clock import TimeManager
+from openbell.clock.live import AcceleratedClock
 from openbell.errors import CalendarError, SessionStateError, TimeError
+from openbell.schema import NS_PER_DAY
 
 NOON = datetime(2025, 7, 2, 16, tzinfo=UTC)
 NOON_NS = 1_751_472_000 * 10**9
@@ -261,3 +263,11 @@ def test_early_closes_agree_with_the_calendars_own_list(calendar: str) -> None:
     days = clock.trading_days(date(2010, 1, 1), date(2025, 12, 31))
     assert len(days) == len(known.sessions)
     assert {day for day in days if clock.session_window(day).is_early_close} == wanted
+
+
+def test_accelerated_clock_skips_forward_only() -> None:
+    clock = AcceleratedClock(0, 1.0)
+    clock.skip_to(NS_PER_DAY)
+    assert NS_PER_DAY <= clock.now_ns() < 2 * NS_PER_DAY
+    clock.skip_to(NS_PER_DAY // 2)
+    assert clock.now_ns() >= NS_PER_DAY

@@ -13,6 +13,7 @@ import pytest
 import openbell as ob
 from openbell.control import ControlClient, ControlError, serve_control
 from tests.controlling import Slow, Stepped, client, dataset, runtime, slow, stepped
+from tests.healths import feed, symbol
 from tests.lifecycle_days import WEDNESDAY, session_over
 from tests.waiting import wait_until
 
@@ -59,12 +60,8 @@ def test_status_between_days_is_one_without_a_day(dataset: Path, tmp_path: Path)
 
 
 def test_status_tells_the_feeds_of_a_session_that_has_them(slow: Slow) -> None:
-    from openbell.live.states import FeedHealth, SymbolHealth
-
-    feed = FeedHealth("alpaca", "down", False, 7, None, 2, *[0] * 8, "connection lost")  # type: ignore[call-arg]
-    slow.feed_health = [feed]  # type: ignore[attr-defined]
-    health = SymbolHealth("AAPL", "alpaca", "down", None, None, 2, 0, "connection lost")
-    slow.symbol_health = {"AAPL": health}  # type: ignore[attr-defined]
+    slow.feed_health = [feed("alpaca", "down", "connection lost", n_drops=2)]  # type: ignore[attr-defined]
+    slow.symbol_health = {"AAPL": symbol("AAPL", "down")}  # type: ignore[attr-defined]
     with serve_control(slow) as served, ControlClient(served.path) as client:
         found = client.ask("status")
     assert found["feeds"][0]["source"] == "alpaca"

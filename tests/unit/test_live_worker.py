@@ -148,6 +148,7 @@ def test_ranges_that_overlap_are_asked_for_as_one() -> None:
         for n in range(20):
             span = wanted("AB"[n % 2])
             span.start_ns, span.end_ns = span.start_ns + n * MINUTE, span.end_ns + n * MINUTE
+            span.why = ("connected anew", "queue overflow")[n % 2]
             scene.worker.ask(span)
         # Of another interval, and far from the others.
         apart = [wanted("A"), wanted("A")]
@@ -164,6 +165,8 @@ def test_ranges_that_overlap_are_asked_for_as_one() -> None:
         (("A",), first, end_ns),
         (("A",), WINDOW.open_ns + 60 * MINUTE, NOON),
     ]
+    both = "connected anew, queue overflow"
+    assert [answer.why for answer in scene.answers] == ["a test", both, both, "a test", "a test"]
 
 
 def test_symbol_that_left_is_asked_for_no_more() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from openbell.control.messages import LONGEST_REQUEST, Answer, ControlError, Request, SessionGone
 from openbell.control.sockets import SUFFIX, connect, is_served
-from openbell.watch.places import WatchError, folders, require_own
+from openbell.watch.places import WatchError, own_files
 
 __all__ = ["ControlClient", "find_controls"]
 
@@ -29,16 +29,11 @@ def find_controls() -> list[Path]:
     """
     found = []
     try:
-        for folder in folders():
-            try:
-                require_own(folder)
-            except FileNotFoundError:
-                continue
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                if is_served(path):
-                    found.append(path)
-                else:
-                    path.unlink(missing_ok=True)
+        for path in own_files(SUFFIX):
+            if is_served(path):
+                found.append(path)
+            else:
+                path.unlink(missing_ok=True)
     except WatchError as error:
         raise ControlError(error.what, error.reason) from None
     return found

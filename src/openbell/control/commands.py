@@ -9,7 +9,6 @@ from datetime import date as Date
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from openbell.control.exporting import write
@@ -33,7 +32,6 @@ from openbell.watch.snapshot import PublishedSession, SnapshotTaker
 __all__ = ["COMMANDS", "Command", "Commands", "ControlledSession", "described"]
 
 _RUNNING: Final = ("running", "paused", "waiting")
-_HEALTH: Final = ("feed_health", "symbol_health")
 _OVER: Final = ("stopped", "closed")
 
 
@@ -99,8 +97,6 @@ class Commands:
         """Tell all there is to see. O(symbols)."""
         session, seen = self._session, self._taker.take()
         has_day = seen.date is not None
-        # Only a live session has them.
-        feeds, symbol_feeds = (getattr(session, key, None) for key in _HEALTH)
         return Status(
             name=seen.name,
             pid=seen.pid,
@@ -120,8 +116,9 @@ class Commands:
                 for symbol, result in dict(session.results).items()
                 if not result.can_proceed
             },
-            feeds=[to_builtins(one) for one in feeds or ()],
-            symbol_feeds=[to_builtins(one) for one in dict(symbol_feeds or {}).values()],
+            feeds=seen.feeds,
+            # Only a live session has them.
+            symbol_feeds=list(getattr(session, "symbol_health", {}).values()),
             errors=[
                 {"symbol": rec.symbol, "where": one.where, "error": one.error, "n": one.n}
                 for rec in session.root

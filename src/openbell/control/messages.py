@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from openbell.errors import OpenbellError
+from openbell.live.states import FeedHealth, SymbolHealth
+from openbell.watch.places import RunningSessionError
 
 __all__ = [
     "LONGEST_REQUEST",
@@ -43,20 +44,8 @@ ExportFormat = Literal["json", "csv", "parquet", "html"]
 Symbol = Annotated[str, Meta(min_length=1)]
 
 
-class ControlError(OpenbellError):
-    """A session cannot be commanded, or refuses a command.
-
-    Attributes
-    ----------
-    what : str
-        The session, the file or the command meant.
-    reason : str
-    """
-
-    def __init__(self, what: object, reason: str) -> None:
-        self.what = str(what)
-        self.reason = reason
-        super().__init__(f"{self.what}: {reason}")
+class ControlError(RunningSessionError):
+    """A session cannot be commanded, or refuses a command."""
 
 
 class SessionGone(ControlError):
@@ -181,9 +170,9 @@ class Status(Struct, frozen=True):
         Symbols that wait to be loaded.
     left_out : dict of str to str
         Symbols that could not be loaded for the day, and why.
-    feeds : list of dict
+    feeds : list of FeedHealth
         Of a live session the health of each source; else empty.
-    symbol_feeds : list of dict
+    symbol_feeds : list of SymbolHealth
         Of a live session how each symbol's stream fares; else empty.
     errors : list of dict
         ``symbol, where, error, n`` of what raised while working on a record.
@@ -203,8 +192,8 @@ class Status(Struct, frozen=True):
     symbols: list[dict[str, Any]]
     pending: list[str]
     left_out: dict[str, str]
-    feeds: list[dict[str, Any]]
-    symbol_feeds: list[dict[str, Any]]
+    feeds: list[FeedHealth]
+    symbol_feeds: list[SymbolHealth]
     errors: list[dict[str, Any]]
 
 

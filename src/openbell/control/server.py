@@ -235,18 +235,18 @@ class ControlServer:
             return
         command, name = COMMANDS.get(request.command), request.command
         if request.version != VERSION:
-            error_text = f"version: received {request.version}, expected {VERSION}"
-            self._answer(client, self._error(error_text))
+            answer = self._error(f"version: received {request.version}, expected {VERSION}")
         elif command is None:
-            error_text = f"command: received {name!r}, expected one of {', '.join(COMMANDS)}"
-            self._answer(client, self._error(error_text))
+            known = ", ".join(COMMANDS)
+            answer = self._error(f"command: received {name!r}, expected one of {known}")
         elif not command.grace_s:
-            self._answer(client, self._answer_to(request))
+            answer = self._answer_to(request)
         elif len(self._jobs) >= _MOST_JOBS:
-            error_text = f"{name}: {_MOST_JOBS} commands are under way; ask again"
-            self._answer(client, self._error(error_text))
+            answer = self._error(f"{name}: {_MOST_JOBS} commands are under way; ask again")
         else:
             self._begin_job(client, request, command.grace_s)
+            return
+        self._answer(client, answer)
 
     def _answer_to(self, request: Request) -> bytes:
         try:

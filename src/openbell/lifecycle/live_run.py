@@ -18,7 +18,6 @@ from openbell.live.connections import HealthCallback
 from openbell.live.feed import LiveFeed
 from openbell.live.health import FeedHealth, SymbolHealth
 from openbell.live.intake import BackfillCallback
-from openbell.live.latency import LatencyHistogram
 from openbell.processing import GapRetries, require_callable
 from openbell.schema import BarArray, to_datetime
 from openbell.sources import DataManager
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from openbell.clock.window import SessionWindow
     from openbell.lifecycle.coordinator import SessionCoordinator
     from openbell.lifecycle.session_time import SessionTime
+    from openbell.live.recording import Recording
 
 __all__ = ["LiveRun"]
 
@@ -52,6 +52,7 @@ class LiveRun:
         How often what is missing is asked for again, as ``[gap_fill]`` says.
     feed : LiveFeed or None
         Of the running day, and after it until the next begins.
+    options : LiveConfig
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class LiveRun:
         self.data = data
         self.retries = GapRetries(filling.max_retries, filling.retry_interval_seconds)
         self.feed: LiveFeed | None = None
+        self.options = config.live or LiveConfig()
         self._owns_data = owns_data
-        self._options = config.live or LiveConfig()
         self._is_strict = config.session.strict
         self._time_manager = time_manager
-        self._record = record
+        self._folder = None if record is None else Path(record)
         self._resumes = resume
-        self._recorded: Date | None = None
+        self._recording: Recording | None = None
+        self._recorded_day: Date | None = None
         self._on_change: list[HealthCallback] = []
         self._on_backfilled: list[BackfillCallback] = []
         time_manager.clock = data.clock
@@ -114,6 +116,28 @@ class LiveRun:
                 return day
         return clock.next_trading_day(today + timedelta(days=2))
 
+    def recorded(self) -> Recording | None:
+        """What is recorded of :meth:`next_day` and will be gone on with; None without `resume`.
+
+        Read once: the day takes what was returned here.
+
+        Raises
+        ------
+        DatasetError
+            When it cannot be read.
+        """
+        return self._recording_of(self._time_manager.session_window(self.next_day()))
+
+    def _recording_of(self, window: SessionWindow) -> Recording | None:
+        # A second run of the day goes on with what the first one recorded.
+        if self._folder is None or not (self._resumes or self._recorded_day == window.date):
+            return None
+        if self._recording is None or self._recording.window.date != window.date:
+            from openbell.live.recording import Recording
+
+            self._recording = Recording.load(self._folder, window)
+        return self._recording
+
     def begin(
         self,
         session: SessionCoordinator,
@@ -131,25 +155,21 @@ class LiveRun:
             Told each symbol that its source will not send, and why.
         """
         self.data.begin(window.date)
-        recorder = recording = None
-        if self._record is not None:
+        recording, self._recording = self._recording_of(window), None
+        recorder = None
+        if self._folder is not None:
             from openbell.live.recorder import Recorder
-            from openbell.live.recording import Recording
 
-            folder = Path(self._record)
-            # A second run of the day goes on with what the first one recorded.
-            resumes = self._resumes or self._recorded == window.date
-            if resumes:
-                recording = Recording.load(folder, window)
-            recorder = Recorder(folder, window, resume=resumes, clock=self.data.clock)
-            self._recorded = window.date
+            resumes = recording is not None
+            recorder = Recorder(self._folder, window, resume=resumes, clock=self.data.clock)
+            self._recorded_day = window.date
         try:
             feed = LiveFeed(
                 session.root,
                 window,
                 self.data,
                 session.quality,
-                self._options,
+                self.options,
                 recorder=recorder,
                 recording=recording,
             )
@@ -181,31 +201,6 @@ class LiveRun:
     def recording_error(self) -> str | None:
         """Why the recording is not whole; None when it is, or nothing is recorded."""
         return None if self.feed is None else self.feed.recording_error
-
-    @property
-    def feed_health(self) -> list[FeedHealth]:
-        """How each source fares; empty before the first day."""
-        return [] if self.feed is None else self.feed.connections.feed_health
-
-    @property
-    def symbol_health(self) -> dict[str, SymbolHealth]:
-        """How each symbol fares."""
-        return {} if self.feed is None else self.feed.connections.symbol_health
-
-    @property
-    def queue_depth(self) -> int:
-        """Messages that came and wait to be taken in."""
-        return 0 if self.feed is None else self.feed.n_waiting
-
-    @property
-    def queue_capacity(self) -> int:
-        """Messages that may wait."""
-        return self._options.queue_size
-
-    @property
-    def latency(self) -> LatencyHistogram | None:
-        """From when a bar came from its source's library until callbacks had been told."""
-        return None if self.feed is None else self.feed.latency
 
     def _tell_change(self, health: FeedHealth | SymbolHealth) -> None:
         for callback in self._on_change:

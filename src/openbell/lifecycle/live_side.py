@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openbell.lifecycle.provisioning import Provisioning
     from openbell.lifecycle.validation import SymbolValidationResult
     from openbell.live.connections import HealthCallback
+    from openbell.live.feed import LiveFeed
     from openbell.live.health import FeedHealth, SymbolHealth
     from openbell.live.intake import BackfillCallback
     from openbell.live.latency import LatencyHistogram
@@ -54,7 +55,10 @@ class LiveSide:
         """Call ``callback(record, bars, why)`` when history gave bars that were missing or wrong.
 
         ``bars`` is a ``BAR_DTYPE`` array of those that were stored; derived bars, quality and
-        indicators have them already. Called as :meth:`on_feed_change` calls.
+        indicators have them already. ``why`` says what they were asked for after: ``joined``,
+        ``connected anew``, ``queue overflow``, ``missing bars``, ``the day is over``, or several of
+        these, with commas between them, that were asked for as one. Called as
+        :meth:`on_feed_change` calls.
 
         Raises
         ------
@@ -66,22 +70,25 @@ class LiveSide:
     @property
     def feed_health(self) -> list[FeedHealth]:
         """How each source fares, also after the day; empty in a backtest."""
-        return [] if self.live is None else self.live.feed_health
+        feed = self._feed
+        return [] if feed is None else feed.connections.feed_health
 
     @property
     def symbol_health(self) -> dict[str, SymbolHealth]:
         """How each streamed symbol fares; empty in a backtest."""
-        return {} if self.live is None else self.live.symbol_health
+        feed = self._feed
+        return {} if feed is None else feed.connections.symbol_health
 
     @property
     def queue_depth(self) -> int:
         """Messages that came from feeds and wait to be taken in."""
-        return 0 if self.live is None else self.live.queue_depth
+        feed = self._feed
+        return 0 if feed is None else feed.n_waiting
 
     @property
     def queue_capacity(self) -> int:
         """How many may wait; 0 in a backtest."""
-        return 0 if self.live is None else self.live.queue_capacity
+        return 0 if self.live is None else self.live.options.queue_size
 
     @property
     def latency(self) -> LatencyHistogram | None:
@@ -89,7 +96,12 @@ class LiveSide:
 
         Of the running day; None before it, and in a backtest.
         """
-        return None if self.live is None else self.live.latency
+        feed = self._feed
+        return None if feed is None else feed.latency
+
+    @property
+    def _feed(self) -> LiveFeed | None:
+        return None if self.live is None else self.live.feed
 
     def _interruptible(self, items: Iterable[_T]) -> Iterable[_T]:
         # A broker's answer may take longer than who stops the session would wait.

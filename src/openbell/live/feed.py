@@ -336,7 +336,9 @@ class LiveFeed:
             if self.window.grid(interval).step_ns >= NS_PER_MINUTE:
                 by_interval.setdefault(interval, set()).add(symbol)
         for interval, symbols in by_interval.items():
-            self._ask(interval, symbols, self.window.open_ns, self.window.close_ns, "the day, over")
+            self._ask(
+                interval, symbols, self.window.open_ns, self.window.close_ns, "the day is over"
+            )
 
     def _ask_for_lost(self) -> None:
         self._n_overflow_seen = self.inbox.n_overflow

@@ -466,13 +466,12 @@ class FeedMonitor:
     @property
     def health(self) -> FeedHealth:
         """How the source fares now."""
-        lag_ns = self._lag_ns
         return FeedHealth(
             source=self.source,
             state=self._state,
             connected=self._is_connected,
             last_message_ns=self._last_message_ns,
-            lag_s=None if lag_ns is None else lag_ns / NS_PER_SECOND,
+            lag_s=_seconds(self._lag_ns),
             n_drops=self._n_drops,
             n_messages=self._n_bars + self._n_updates + self._n_other,
             n_bars=self._n_bars,
@@ -491,14 +490,17 @@ class FeedMonitor:
         return {one.name: self._symbol_health(one) for one in list(self._symbols.values())}
 
     def _symbol_health(self, one: _Symbol) -> SymbolHealth:
-        lag_ns = one.lag_ns
         return SymbolHealth(
             symbol=one.name,
             source=self.source,
             state=one.state,
             last_message_ns=one.last_message_ns,
-            lag_s=None if lag_ns is None else lag_ns / NS_PER_SECOND,
+            lag_s=_seconds(one.lag_ns),
             n_drops=one.n_drops,
             n_backfilled=one.n_backfilled,
             reason=one.reason,
         )
+
+
+def _seconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else duration_ns / NS_PER_SECOND

@@ -67,17 +67,9 @@ class LatencySnapshot:
 
 
 class LatencyHistogram:
-    """Counts latencies in fixed buckets; one thread adds, any reads.
-
-    Attributes
-    ----------
-    bounds_ns : tuple of int
-        Upper edges of the buckets, inclusive, nanoseconds, ascending.
-    """
+    """Counts latencies in the buckets of ``LATENCY_BOUNDS_NS``; one thread adds, any reads."""
 
     __slots__ = ("_counts", "_sum_ns")
-
-    bounds_ns: tuple[int, ...] = LATENCY_BOUNDS_NS
 
     def __init__(self) -> None:
         self._counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
@@ -95,9 +87,8 @@ class LatencyHistogram:
     def snapshot(self) -> LatencySnapshot:
         """What it holds now; a copy."""
         counts = tuple(self._counts)
-        return LatencySnapshot(
-            tuple(bound / _NS for bound in self.bounds_ns), counts, sum(counts), self._sum_ns / _NS
-        )
+        bounds_s = tuple(bound / _NS for bound in LATENCY_BOUNDS_NS)
+        return LatencySnapshot(bounds_s, counts, sum(counts), self._sum_ns / _NS)
 
     def __repr__(self) -> str:
         return f"<LatencyHistogram of {sum(self._counts)}>"

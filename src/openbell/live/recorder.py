@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -73,13 +73,11 @@ class Recorder:
         Whether a recording of that date that is there is gone on with.
     clock : LiveClock, optional
         The session's; the system's when absent.
-    on_error : callable, optional
-        Told in a few words, by the recorder's thread, when writing fails; also logged.
 
     Attributes
     ----------
     error : str or None
-        Why what is recorded is not all on the disk.
+        Why what is recorded is not all on the disk; logged, too, when it changes.
     n_lost : int
         Entries lost at least, as too many of them waited for the disk.
 
@@ -97,14 +95,12 @@ class Recorder:
         *,
         resume: bool = False,
         clock: LiveClock | None = None,
-        on_error: Callable[[str], object] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.window = window
         self.error: str | None = None
         self.n_lost = 0
         self._clock = clock or LiveClock()
-        self._on_error = on_error
         self._waiting: deque[Row | _Block] = deque(maxlen=_MOST_WAITING)
         self._unwritten: deque[bytes] = deque()
         self._lock = _take_folder(self.folder)
@@ -256,11 +252,6 @@ class Recorder:
             return
         self.error = reason
         _log.error("%s", reason)
-        if self._on_error is not None:
-            try:
-                self._on_error(reason)
-            except Exception:
-                _log.exception("on_error of a recorder raised")
 
     def __repr__(self) -> str:
         return f"<Recorder of {self.window.date} to {self.folder}>"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ class Recording:
         never was.
     series : list of (str, str)
         Symbol and interval of all that has bars.
+    n_bars : int
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Recording:
         self.outages = outages
         self.last_ns = last_ns
         self.series = sorted(rows)
+        self.n_bars = sum(len(one.bars) for one in rows.values())
         self._rows = rows
 
     @classmethod
@@ -121,8 +123,7 @@ class Recording:
         return self._rows.get((symbol, interval))
 
     def __repr__(self) -> str:
-        n = sum(len(rows.bars) for rows in self._rows.values())
-        return f"<Recording of {self.window.date} in {self.folder}: {n} bars>"
+        return f"<Recording of {self.window.date} in {self.folder}: {self.n_bars} bars>"
 
 
 def is_recorded(folder: Path, window: SessionWindow) -> bool:
@@ -203,7 +204,7 @@ def _read_journal(
     last_ns = 0
     found: dict[tuple[str, str], list[_Part]] = {}
     for path in parts_of(folder, window.date):
-        for batch in read_part(path, partial(_log.warning, "%s: %s", path)):
+        for batch in read_part(path, partial(_warn_of, path)):
             last_ns = max([last_ns, *batch.rows["timestamp"][batch.ranks == HEARTBEAT].tolist()])
             outages |= set(batch.outages())
             for key, part in _by_series(batch):
@@ -211,6 +212,12 @@ def _read_journal(
     # All of a day may be much: what was joined is let go of.
     rows = {key: _best(found.pop(key)) for key in list(found)}
     return rows, outages, last_ns
+
+
+@cache
+def _warn_of(path: Path, damage: str) -> None:
+    # Once: a journal is read when it is gone on with, and again to make the dataset of it.
+    _log.warning("%s: %s", path, damage)
 
 
 def _by_series(batch: Batch) -> Iterator[tuple[tuple[str, str], _Part]]:

@@ -50,7 +50,7 @@ class Range:
     start_ns, end_ns : int
         Labels from the start (inclusive) to the end (exclusive).
     why : str
-        For the log.
+        In a few words; of several ranges that were made one, each of theirs once, after commas.
     gaps : list of GapInfo
         Those it is asked for, when it is for gaps.
     to_confirm : set of str
@@ -86,6 +86,8 @@ class Range:
         self.end_ns = max(self.end_ns, other.end_ns)
         self.symbols |= other.symbols
         self.to_confirm |= other.to_confirm
+        if other.why not in self.why:
+            self.why += f", {other.why}"
         self.n_failed = self.n_attempts = 0
         return True
 
@@ -164,9 +166,9 @@ class QualityWorker:
                 wanted.symbols.discard(symbol)
             self._owed = [wanted for wanted in self._owed if wanted.symbols]
 
-    def look_for_gaps(self, *, is_wanted: bool = True) -> None:
-        """Begin, or cease, to ask for the gaps that are due."""
-        self._looks_for_gaps = is_wanted
+    def look_for_gaps(self) -> None:
+        """Ask for the gaps that are due: at once, and from now on."""
+        self._looks_for_gaps = True
         self._next_look_ns = 0
         self._jobs.put(_nothing)
 
@@ -221,37 +223,40 @@ class QualityWorker:
         now_ns = self._clock.now_ns()
         with self._lock:
             due = [wanted for wanted in self._owed if wanted.due_ns <= now_ns]
-        retries = self._quality.retries
         for n, wanted in enumerate(due):
             # A job that waits, such as a symbol that joins, goes between two ranges.
             if self._over.is_set() or (n and not self._jobs.empty()):
                 return
+            self._ask_one(wanted, now_ns)
+
+    def _ask_one(self, wanted: Range, now_ns: int) -> None:
+        retries = self._quality.retries
+        with self._lock:
+            wanted.is_under_way = True
+        answered = self._request(wanted)
+        with self._lock:
+            wanted.is_under_way = False
+            wanted.answered |= answered
+            again = wanted.to_confirm & answered
+            wanted.to_confirm -= again
+            wanted.symbols -= answered - again
+            wanted.n_failed += not answered
+        covered = answered - again
+        wanted.due_ns = self._clock.now_ns() + round(retries.retry_interval_s * NS_PER_SECOND)
+        is_given_up = bool(wanted.symbols) and wanted.n_failed > retries.max_retries
+        if is_given_up:
+            # Those that were answered for once are had, as far as can be known.
+            covered |= wanted.symbols & wanted.answered
+            _log.warning(
+                "%s: history of %s to %s cannot be had after %d attempts (%s)",
+                shown(sorted(wanted.symbols)), to_iso(wanted.start_ns), to_iso(wanted.end_ns),
+                wanted.n_attempts, wanted.why,
+            )  # fmt: skip
+        if covered:
+            self._on_covered(covered, wanted.start_ns, min(wanted.end_ns, now_ns))
+        if is_given_up or not wanted.symbols:
             with self._lock:
-                wanted.is_under_way = True
-            answered = self._request(wanted)
-            with self._lock:
-                wanted.is_under_way = False
-                wanted.answered |= answered
-                again = wanted.to_confirm & answered
-                wanted.to_confirm -= again
-                wanted.symbols -= answered - again
-                wanted.n_failed += not answered
-            covered = answered - again
-            wanted.due_ns = self._clock.now_ns() + round(retries.retry_interval_s * NS_PER_SECOND)
-            is_given_up = bool(wanted.symbols) and wanted.n_failed > retries.max_retries
-            if is_given_up:
-                # Those that were answered for once are had, as far as can be known.
-                covered |= wanted.symbols & wanted.answered
-                _log.warning(
-                    "%s: history of %s to %s cannot be had after %d attempts (%s)",
-                    shown(sorted(wanted.symbols)), to_iso(wanted.start_ns), to_iso(wanted.end_ns),
-                    wanted.n_attempts, wanted.why,
-                )  # fmt: skip
-            if covered:
-                self._on_covered(covered, wanted.start_ns, min(wanted.end_ns, now_ns))
-            if is_given_up or not wanted.symbols:
-                with self._lock:
-                    self._owed = [one for one in self._owed if one is not wanted]
+                self._owed = [one for one in self._owed if one is not wanted]
 
     def _ask_for_gaps(self) -> None:
         now_ns = self._clock.now_ns()

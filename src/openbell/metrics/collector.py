@@ -270,16 +270,15 @@ class Collector:
             yield from (state, lag, last)
 
     def _of_queue(self) -> Iterator[Any]:
-        session = self._session
-        depth = getattr(session, "queue_depth", None)
-        latency = getattr(session, "latency", None)
+        latency = getattr(self._session, "latency", None)
         if latency is None:
             # Nothing streams.
             return
-        if depth is not None:
-            yield self._one("queue_depth", "Messages that wait to be taken in", depth)
-            text = "Messages that may wait"
-            yield self._one("queue_capacity", text, getattr(session, "queue_capacity", 0))
+        for key, text in (
+            ("queue_depth", "Messages that wait to be taken in"),
+            ("queue_capacity", "Messages that may wait"),
+        ):
+            yield self._one(key, text, getattr(self._session, key))
         text = "From when a bar came until callbacks had been told of it"
         family = self._families.HistogramMetricFamily("openbell_latency_seconds", text)
         held = latency.snapshot()

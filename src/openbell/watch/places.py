@@ -14,12 +14,13 @@ import stat
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from openbell.errors import OpenbellError
 
-__all__ = ["WatchError"]
+__all__ = ["RunningSessionError", "WatchError"]
 
 SUFFIX: Final = ".watch"
 #: Changes with the layout of the file or of a snapshot.
@@ -42,13 +43,13 @@ _PRIVATE: Final = 0o700
 _numbers = itertools.count(1)
 
 
-class WatchError(OpenbellError):
-    """A session cannot be published, or cannot be watched.
+class RunningSessionError(OpenbellError):
+    """A running session cannot be reached from another process.
 
     Attributes
     ----------
     what : str
-        The file, the folder or the session meant.
+        The file, the folder, the session or the command meant.
     reason : str
     """
 
@@ -56,6 +57,10 @@ class WatchError(OpenbellError):
         self.what = str(what)
         self.reason = reason
         super().__init__(f"{self.what}: {reason}")
+
+
+class WatchError(RunningSessionError):
+    """A session cannot be published, or cannot be watched."""
 
 
 def require_posix() -> None:
@@ -84,6 +89,22 @@ def folders() -> list[Path]:
         places.append(Path(runtime) / "openbell")
     places.append(Path(tempfile.gettempdir()) / f"openbell-{os.getuid()}")
     return places
+
+
+def own_files(suffix: str) -> Iterator[Path]:
+    """Yield what sessions of this user, also dead ones, put into the folders for boards.
+
+    Raises
+    ------
+    WatchError
+        When a folder is not the user's own.
+    """
+    for folder in folders():
+        try:
+            require_own(folder)
+        except FileNotFoundError:
+            continue
+        yield from sorted(folder.glob(f"*{suffix}"))
 
 
 def make_folder() -> Path:

@@ -20,10 +20,9 @@ from openbell.watch.places import (
     SUFFIX,
     WatchError,
     checksum,
-    folders,
     is_held,
     is_running,
-    require_own,
+    own_files,
     require_posix,
 )
 from openbell.watch.snapshot import Snapshot
@@ -45,18 +44,13 @@ def find_boards() -> list[Path]:
         When a folder for boards is not the user's own.
     """
     found = []
-    for folder in folders():
-        try:
-            require_own(folder)
-        except FileNotFoundError:
-            continue
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            # It may be taken down at any moment.
-            with suppress(WatchError), BoardReader(path) as reader:
-                if reader.is_alive:
-                    found.append(path)
-                else:
-                    path.unlink(missing_ok=True)
+    for path in own_files(SUFFIX):
+        # It may be taken down at any moment.
+        with suppress(WatchError), BoardReader(path) as reader:
+            if reader.is_alive:
+                found.append(path)
+            else:
+                path.unlink(missing_ok=True)
     return found
 
 

@@ -14,6 +14,7 @@ import msgspec
 from openbell._native.series import glance
 from openbell.errors import ArgumentError
 from openbell.gaps import GapNotes
+from openbell.live.states import FeedHealth, SymbolHealth
 from openbell.schema import NS_PER_SECOND
 from openbell.session import SessionData
 from openbell.symbol import SymbolSessionData
@@ -23,10 +24,15 @@ __all__ = ["PublishedSession", "Snapshot", "SnapshotTaker", "SymbolState"]
 #: The rate is over as many snapshots: two seconds of them, when they come as they should.
 _N_PACES: Final = 8
 _BEFORE_THE_OPEN: Final = ("waiting", "paused")
+#: What may be wrong with one symbol's stream; when its source is down, that says it.
+_OUT_OF_THE_ORDINARY: Final = ("quiet", "silent", "refused")
 
 
 class PublishedSession(Protocol):
-    """What a session has that its root has not; a ``SessionCoordinator`` does."""
+    """What a session has that its root has not; a ``SessionCoordinator`` does.
+
+    One that is live also has `feed_health` and `symbol_health`.
+    """
 
     root: SessionData
     config: Any
@@ -110,6 +116,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
         In the root's order.
     taken_ns : int
         When it was taken, by the system's monotonic clock.
+    feeds : list of FeedHealth
+        Of a live session, how each source fares; else empty.
+    symbol_feeds : list of SymbolHealth
+        Of a live session, the streams of symbols that are ``quiet``, ``silent`` or ``refused``.
     """
 
     pid: int
@@ -126,6 +136,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     pending: list[str]
     symbols: list[SymbolState]
     taken_ns: int
+    feeds: list[FeedHealth] = []
+    symbol_feeds: list[SymbolHealth] = []
 
     @property
     def age_s(self) -> float:
@@ -192,6 +204,12 @@ class SnapshotTaker:
             pending=[] if session is None else list(session.pending),
             symbols=states,
             taken_ns=taken_ns,
+            feeds=list(getattr(session, "feed_health", ())),
+            symbol_feeds=[
+                one
+                for one in getattr(session, "symbol_health", {}).values()
+                if one.state in _OUT_OF_THE_ORDINARY
+            ],
         )
 
     def forget_pace(self) -> None:
