@@ -180,7 +180,7 @@ class Soak:
     def _note_day(self, session: ob.SessionCoordinator) -> None:
         assert session.live is not None
         self.counts["days"] += 1
-        for health in session.live.feed_health:
+        for health in session.feed_health:
             self.counts["bars"] += health.n_bars
             self.counts["drops"] += health.n_drops
             self.counts["bars of history"] += health.n_backfilled
@@ -234,7 +234,7 @@ class Soak:
     def _read(self, session: ob.SessionCoordinator) -> None:
         assert session.live is not None
         root = session.root
-        self.counts["symbols' health read"] += len(session.live.symbol_health)
+        self.counts["symbols' health read"] += len(session.symbol_health)
         root.latest("close", "1m")
         for record in root:
             series = record.bars.get("1m")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["ErrorLog", "RecordError"]
 
@@ -13,11 +11,8 @@ _MOST_ERRORS: Final = 100
 _LONGEST_TEXT: Final = 500
 _FURTHER: Final = ("further errors", "of other kinds than those above")
 
-_log = logging.getLogger("openbell.session")
 
-
-@dataclass(frozen=True, slots=True)
-class RecordError:
+class RecordError(NamedTuple):
     """An exception that code working on a record raised, however often it did.
 
     Attributes
@@ -66,7 +61,9 @@ class ErrorLog:
             first_ns, n = (now_ns, 0) if held is None else (held.first_ns, held.n)
             self._held[key] = RecordError(*key, first_ns, n + 1)
         if held is None:
-            _log.error("%s: %s: %s", symbol, where, text)
+            import logging
+
+            logging.getLogger("openbell.session").error("%s: %s: %s", symbol, where, text)
 
 
 def _text_of(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +43,7 @@ EXPLAINED = "no_trade"
 EXPLAINED_CODE = GAP_REASONS.index(EXPLAINED)
 
 
-@dataclass(frozen=True, slots=True)
-class GapEvidence:
+class GapEvidence(NamedTuple):
     """What a gap's reason follows from.
 
     Attributes
@@ -112,8 +111,7 @@ class GapInfo:
         return to_ns(self.start_time)
 
 
-@dataclass(frozen=True, slots=True)
-class GapNotes:
+class GapNotes(NamedTuple):
     """What was found out about the gaps of one series, at one time.
 
     Attributes
@@ -218,7 +216,7 @@ class GapRuns(Sequence[GapInfo]):
         row = dict(zip(notes.dtype.names or (), notes[place].item(), strict=True))
         if row["fill_rate"] == 0.0:
             row["fill_rate"] = row["expected_per_day"] = None
-        return GapEvidence(**{name: row[name] for name in GapEvidence.__slots__})
+        return GapEvidence(**{name: row[name] for name in GapEvidence._fields})
 
     def _match(self) -> tuple[Int64Array, npt.NDArray[np.int8]]:
         if self._matched is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from openbell.schema import ADDED_BY
 
@@ -40,8 +40,7 @@ class Provenance:
     upgraded_from_adhoc: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProvenanceRule:
+class ProvenanceRule(NamedTuple):
     """One implication between flags.
 
     Attributes

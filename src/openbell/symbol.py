@@ -8,10 +8,9 @@ Nothing is stored twice: what the specification names in several ways are proper
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from math import nan
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from openbell._native.core import Core
 from openbell._native.engine import SymbolEngine
@@ -35,8 +34,7 @@ AddedBy = Literal["config", "strategy", "scanner", "adhoc"]
 EVENT_CAPACITY = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMetrics:
+class SessionMetrics(NamedTuple):
     """What the day's base bars add up to.
 
     Attributes

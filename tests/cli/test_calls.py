@@ -20,6 +20,7 @@ COMMANDS = (
     "sample",
     "import",
     "replay",
+    "profile",
     "live",
     "show",
     "report",

@@ -18,6 +18,7 @@ import pytest
 import openbell as ob
 from openbell.control import ControlClient, find_controls, serve_control
 from tests.controlling import Slow, runtime
+from tests.healths import feed, symbol
 from tests.waiting import wait_until
 
 if os.name != "posix":
@@ -153,9 +154,9 @@ def test_ctl_status_shows_the_session_and_its_symbols(run: Any, dataset: Path) -
     assert lines[1][:5] == ["paused", str(held["n_bars"]), "bars", "process", f"{running.pid},"]
     assert lines[2] == [str(dataset / "paced.toml")]
     assert lines[4] == "symbol 1m 5m close high low volume quality gaps".split()
-    for line, symbol in zip(lines[6:8], held["symbols"], strict=True):
-        assert line[0] == symbol["symbol"]
-        assert line[1] == str(symbol["counts"]["1m"])
+    for line, one in zip(lines[6:8], held["symbols"], strict=True):
+        assert line[0] == one["symbol"]
+        assert line[1] == str(one["counts"]["1m"])
     assert lines[9][:4] == ["NONE", "is", "left", "out:"]
 
 
@@ -332,21 +333,16 @@ def test_ctl_waiting_for_a_symbol_that_never_comes_returns_1(
 def test_ctl_status_shows_feeds_and_symbols_whose_streams_are_not_well(run: Any) -> None:
     with served("mine") as slow:
         slow.feed_health = [  # type: ignore[attr-defined]
-            {
-                "source": "alpaca",
-                "state": "down",
-                "lag_s": None,
-                "n_bars": 1200,
-                "n_updates": 3,
-                "n_garbage": 2,
-                "reason": "lost",
-            },
-            {"source": "schwab", "state": "live", "lag_s": 0.25, "n_bars": 7, "reason": ""},
+            feed("alpaca", "down", "lost", n_bars=1200, n_updates=3, n_garbage=2),
+            feed("schwab", "live", lag_s=0.25, n_bars=7),
         ]
         slow.symbol_health = {  # type: ignore[attr-defined]
-            "AAPL": {"symbol": "AAPL", "state": "silent", "reason": "no trade since 10:00"},
-            "MSFT": {"symbol": "MSFT", "state": "quiet", "reason": ""},
-            "TSLA": {"symbol": "TSLA", "source": "alpaca", "state": "down", "reason": "lost"},
+            health.symbol: health
+            for health in (
+                symbol("AAPL", "silent", "no trade since 10:00", source="schwab"),
+                symbol("MSFT", "quiet", source="schwab"),
+                symbol("TSLA", "down", "lost"),
+            )
         }
         lines = words_of(run("ctl", "status")[1])
     assert lines[0][:4] == ["mine", "no", "day", "yet"]
@@ -381,7 +377,7 @@ def test_ctl_pause_before_the_open_waits_until_it_is_paused(run: Any) -> None:
 
 def test_replay_whose_socket_cannot_be_runs_and_warns(run: Any, dataset: Path) -> None:
     path = dataset / "fast.toml"
-    path.write_text(CONFIG.format(name="fast").replace("120", "0"))
+    path.write_text(CONFIG.format(name="fast").replace("120", "1e9"))
     # What a session that died left, and what nobody can replace.
     folder = Path(os.environ["XDG_RUNTIME_DIR"]) / "openbell"
     folder.mkdir(0o700)

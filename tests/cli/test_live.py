@@ -206,6 +206,7 @@ def test_live_serves_metrics_and_ends_when_ctl_stops_it(run: Any, config: Path) 
         code, out, err = run("watch", "rehearsal", "--once")
         assert (code, err) == (0, [])
         assert out.startswith(f"rehearsal  {DAY} XNYS")
+        assert out.splitlines()[2].startswith("synthetic  live  ")
         assert run("ctl", "stop")[0] == 0
         assert session.end() == (0, [])
     assert session.events[-1].startswith("stopped before the close")

@@ -11,27 +11,14 @@ import numpy as np
 import pytest
 
 import openbell as ob
-from openbell.cli.live_events import LiveEvents, feed_summaries, health_lines, lasting
+from openbell.cli.live_events import LiveEvents, feed_lines, feed_summaries, lasting, queue_line
 from openbell.live.latency import LatencyHistogram
-from openbell.live.states import FeedHealth, SymbolHealth
 from openbell.schema import BAR_DTYPE
+from tests.healths import feed, symbol
 from tests.waiting import wait_until
 
 SECOND = 10**9
 WINDOW = ob.TimeManager("XNYS").session_window(date(2025, 7, 2))
-
-
-def feed(state: str, reason: str = "", **others: Any) -> FeedHealth:
-    fields = {"last_message_ns": None, "lag_s": None, **others}
-    counts = [name for name in FeedHealth.__dataclass_fields__ if name.startswith("n_")]
-    return FeedHealth(
-        source="alpaca", state=state, reason=reason, connected=state == "live",
-        **(dict.fromkeys(counts, 0) | fields),
-    )  # fmt: skip
-
-
-def symbol(name: str, state: str, reason: str = "") -> SymbolHealth:
-    return SymbolHealth(name, "alpaca", state, None, None, 0, 0, reason)
 
 
 class Root(dict[str, None]):
@@ -83,18 +70,19 @@ def session() -> Told:
     return Told()
 
 
+@pytest.mark.parametrize("why", ["connected anew", "queue overflow, connected anew"])
 def test_events_of_a_lost_feed_tell_how_long_it_was_away_and_what_was_filled_in(
-    session: Told,
+    session: Told, why: str
 ) -> None:
-    session.tell(feed("connecting"))
-    session.tell(feed("live"))
+    session.tell(feed("alpaca", "connecting"))
+    session.tell(feed("alpaca", "live"))
     assert session.take() == ["alpaca: connected"]
-    session.tell(feed("down", "the connection was closed"))
+    session.tell(feed("alpaca", "down", "the connection was closed"))
     assert session.take() == ["alpaca: lost: the connection was closed"]
     session.wait(42)
-    session.tell(feed("live"))
-    session.fill("AAPL", 3)
-    session.fill("TSLA", 2)
+    session.tell(feed("alpaca", "live"))
+    session.fill("AAPL", 3, why)
+    session.fill("TSLA", 2, why)
     # Bars come symbol by symbol: it is told when no more do.
     assert session.take() == []
     lines: list[str] = []
@@ -103,11 +91,11 @@ def test_events_of_a_lost_feed_tell_how_long_it_was_away_and_what_was_filled_in(
 
 
 def test_events_of_a_feed_that_missed_nothing_tell_of_its_return(session: Told) -> None:
-    session.tell(feed("live"))
-    session.tell(feed("down", "gone"))
+    session.tell(feed("alpaca", "live"))
+    session.tell(feed("alpaca", "down", "gone"))
     session.wait(3700)
-    session.tell(feed("live"))
-    session.tell(feed("down", "gone again"))
+    session.tell(feed("alpaca", "live"))
+    session.tell(feed("alpaca", "down", "gone again"))
     assert session.take() == [
         "alpaca: connected",
         "alpaca: lost: gone",
@@ -117,11 +105,11 @@ def test_events_of_a_feed_that_missed_nothing_tell_of_its_return(session: Told) 
 
 
 def test_events_of_a_mute_feed_leave_out_that_it_is_connected_anew(session: Told) -> None:
-    session.tell(feed("live"))
+    session.tell(feed("alpaca", "live"))
     last_ns = session.time_manager.now_ns - 300 * SECOND
-    session.tell(feed("mute", "no bar came", last_message_ns=last_ns))
-    session.tell(feed("down", "asked to connect anew"))
-    session.tell(feed("live"))
+    session.tell(feed("alpaca", "mute", "no bar came", last_message_ns=last_ns))
+    session.tell(feed("alpaca", "down", "asked to connect anew"))
+    session.tell(feed("alpaca", "live"))
     session.fill("AAPL", 5)
     assert session.take(is_last=True) == [
         "alpaca: connected",
@@ -131,8 +119,8 @@ def test_events_of_a_mute_feed_leave_out_that_it_is_connected_anew(session: Told
 
 
 def test_events_of_a_feed_that_never_was_there_say_so(session: Told) -> None:
-    session.tell(feed("down", "connection refused"))
-    session.tell(feed("failed", "auth failed"))
+    session.tell(feed("alpaca", "down", "connection refused"))
+    session.tell(feed("alpaca", "failed", "auth failed"))
     assert session.take() == [
         "alpaca: not reached: connection refused",
         "alpaca: refused: auth failed; it is not tried again",
@@ -140,7 +128,7 @@ def test_events_of_a_feed_that_never_was_there_say_so(session: Told) -> None:
 
 
 def test_events_of_symbols_are_those_of_their_own(session: Told) -> None:
-    session.tell(feed("live"))
+    session.tell(feed("alpaca", "live"))
     session.tell(symbol("AAPL", "live"))
     session.tell(symbol("BAD", "refused", "unknown symbol"))
     session.tell(symbol("AAPL", "quiet", "no bar in 3 slots"))
@@ -148,7 +136,7 @@ def test_events_of_symbols_are_those_of_their_own(session: Told) -> None:
     session.tell(symbol("AAPL", "live"))
     session.load("NVDA")
     # With the source, all of its symbols are silent.
-    session.tell(feed("mute", "no bar came"))
+    session.tell(feed("alpaca", "mute", "no bar came"))
     session.tell(symbol("AAPL", "silent", "no bar came"))
     assert session.take() == [
         "alpaca: connected",
@@ -224,19 +212,22 @@ def test_lines_of_feeds_tell_what_is_not_as_it_should_be() -> None:
     latency = LatencyHistogram()
     session: Any = SimpleNamespace(
         feed_health=[
-            feed("down", "gone", lag_s=0.25, n_bars=1200, n_drops=1, n_garbage=2),
+            feed("alpaca", "down", "gone", lag_s=0.25, n_bars=1200, n_drops=1, n_garbage=2),
         ],
         queue_depth=3, queue_capacity=1000, latency=latency,
     )  # fmt: skip
-    assert health_lines(session) == [
+    assert feed_lines(session.feed_health, []) == [
         "alpaca  down  lag 250 ms  1 drop  0 backfilled  gone",
-        "queue 3 of 1,000",
     ]
+    states = ["silent", *["quiet"] * 7]
+    symbols = [symbol(f"S{n}", state) for n, state in enumerate(states)]
+    assert feed_lines([], symbols) == ["quiet: S1, S2, S3, S4, S5 and 2 more  silent: S0"]
+    assert queue_line(session) == "queue 3 of 1,000"
     latency.add(1_000)
-    assert health_lines(session)[1].startswith("queue 3 of 1,000  latency ")
+    assert queue_line(session).startswith("queue 3 of 1,000  latency ")
     for _ in range(9):
         latency.add(2 * SECOND)
-    assert health_lines(session)[1].endswith("latency over 1 s p50, over 1 s p99")
+    assert queue_line(session).endswith("latency over 1 s p50, over 1 s p99")
     assert feed_summaries(session)[0] == (
         "alpaca: 1,200 bars, 0 corrections, 1 drop, 0 backfilled, 2 not understood"
     )

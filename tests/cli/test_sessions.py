@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import openbell as ob
+from openbell.cli import main
 
 CONFIG = """
 [session]
@@ -164,14 +167,22 @@ def test_replay_unknown_calendar_returns_2(run: Any, config: Any) -> None:
     assert "NOWHERE" in err[0]
 
 
-def test_demo_writes_a_session_that_keeps_the_rules(run: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    code, out, err = run("demo", folder)
-    assert (code, err) == (0, [])
-    assert "keeps every rule" in out
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """The folder of a demo, and the dump that it wrote."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        assert main(["demo", str(folder)]) == 0
+    assert "keeps every rule" in out.getvalue()
+    assert err.getvalue() == ""
+    return folder, (folder / "session.json").read_bytes()
+
+
+def test_demo_writes_a_session_that_keeps_the_rules(run: Any, demo: tuple[Path, bytes]) -> None:
+    folder, dump = demo
     held = rows_of(folder / "data" / "bars" / "interval=1s" / "date=2025-07-02.parquet")
     assert len(held) == 20
-    tree = json.loads((folder / "session.json").read_text())
+    tree = json.loads(dump)
     assert set(tree["symbols"]) == set(held)
     for symbol, n in held.items():
         data = tree["symbols"][symbol]["session"]["data"]
@@ -186,9 +197,8 @@ def test_demo_writes_a_session_that_keeps_the_rules(run: Any, tmp_path: Path) ->
     assert run("replay", folder / "session.toml")[0] == 0
 
 
-def test_demo_names_what_its_feed_lost(run: Any, tmp_path: Path) -> None:
-    assert run("demo", tmp_path)[0] == 0
-    tree = json.loads((tmp_path / "session.json").read_text())
+def test_demo_names_what_its_feed_lost(demo: tuple[Path, bytes]) -> None:
+    tree = json.loads(demo[1])
     found = set()
     for symbol, record in tree["symbols"].items():
         for gap in record["session"]["data"]["1s"]["gaps"]["ranges"]:
@@ -202,9 +212,7 @@ def test_demo_names_what_its_feed_lost(run: Any, tmp_path: Path) -> None:
     }
 
 
-def test_demo_twice_writes_the_same_dump(run: Any, tmp_path: Path) -> None:
-    dumps = []
-    for _ in range(2):
-        assert run("demo", tmp_path)[0] == 0
-        dumps.append((tmp_path / "session.json").read_bytes())
-    assert dumps[0] == dumps[1]
+def test_demo_twice_writes_the_same_dump(run: Any, demo: tuple[Path, bytes]) -> None:
+    folder, dump = demo
+    assert run("demo", folder)[0] == 0
+    assert (folder / "session.json").read_bytes() == dump

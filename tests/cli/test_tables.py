@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from openbell.cli.console import rate, seconds
-from openbell.cli.tables import SymbolRow, price, session_table
+from openbell.cli.console import Lines, rate, seconds
+from openbell.cli.tables import SymbolRow, price, print_session, session_table
 
 ROW = SymbolRow(
     symbol="AAPL",
@@ -49,6 +50,36 @@ def test_table_names_who_brought_a_symbol_when_not_the_config() -> None:
     heading, _, row = printed(SymbolRow("X", "1m", "scanner", None, None, None, 0, None, 0, 0), 80)
     assert heading[-2:] == ["added", "by"]
     assert row == ["X", "-", "-", "-", "0", "-", "0", "scanner"]
+
+
+SHORT = SymbolRow("X", "1m", "scanner", None, None, None, 0, None, 0, 0, 3, {"1m": 1})
+
+
+@pytest.mark.parametrize("width", [120, 70, 62, 40])
+@pytest.mark.parametrize("rows", [[ROW], [ROW, SHORT], [SHORT, ROW], []])
+def test_lines_are_those_that_rich_prints(
+    rows: list[SymbolRow], width: int, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    # What does not fit is left to rich, which cuts.
+    monkeypatch.setenv("COLUMNS", str(width))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(session_table(console, rows))
+    print_session(Lines(width, is_terminal=False), rows)
+    assert capsys.readouterr().out == console.file.getvalue()
+
+
+def test_lines_leave_letters_of_other_widths_to_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = SymbolRow("\u65e5\u672c", "1m", "config", 1.0, 1.0, 1.0, 0, None, 0, 0)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(session_table(console, [wide, ROW]))
+    print_session(Lines(120, is_terminal=False), [wide, ROW])
+    assert capsys.readouterr().out == console.file.getvalue()
+
+
+def test_lines_are_bold_on_a_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines(80, is_terminal=True).print("heading", style="bold", end="")
+    Lines(80, is_terminal=False).print("heading", style="bold")
+    assert capsys.readouterr().out == "\033[1mheading\033[0mheading\n"
 
 
 @pytest.mark.parametrize(

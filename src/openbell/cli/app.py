@@ -1,65 +1,73 @@
-"""The commands under one name, and what their failures print and return."""
+"""The commands under one name, each imported when it is the one that is called."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import sys
-import traceback
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Annotated, Final, TextIO
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from openbell._version import __version__
-from openbell.cli import ctl, data, demo, live, replay, report, show, validate, watch
-from openbell.errors import (
-    ArgumentError,
-    CalendarError,
-    ConfigError,
-    IntervalError,
-    OpenbellError,
-    TimeError,
-    UnknownSymbolError,
-)
 
-__all__ = ["FAILED", "FINE", "INTERRUPTED", "WRONG_CALL", "app", "run"]
+if TYPE_CHECKING:
+    from openbell.cli.calls import Call
 
-FINE: Final = 0
-FAILED: Final = 1
-WRONG_CALL: Final = 2
-INTERRUPTED: Final = 130
+__all__ = ["app_for", "call_app"]
 
-#: What only the words of the call or its config can cause.
-_CALL_ERRORS: Final = (
-    ArgumentError,
-    CalendarError,
-    ConfigError,
-    IntervalError,
-    TimeError,
-    UnknownSymbolError,
-)
-
-app = typer.Typer(
-    name="openbell",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+#: Each command, and where its function is, or the app of its own commands: below openbell.cli.
+_COMMANDS: Final = {
+    "demo": "demo:demo",
+    "sample": "data:sample",
+    "import": "data:import_",
+    "replay": "replay:replay",
+    "profile": "profile:profile",
+    "live": "live:live",
+    "show": "show:show",
+    "report": "report:report",
+    "watch": "watch:watch",
+    "ctl": "ctl:app",
+    "validate": "validate:validate",
+}
 
 
-@dataclass
-class _Call:
-    """What the options before the command say."""
+def call_app(words: list[str] | None, call: Call) -> object:
+    """Read a command line (that of this process when None) and run its command.
 
-    debug: bool = False
+    Raises
+    ------
+    KeyboardInterrupt
+        When it was broken off.
+    """
+    app = app_for(sys.argv[1:] if words is None else words)
+    try:
+        return app(args=words, prog_name="openbell", standalone_mode=False, obj=call)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
-@app.callback(invoke_without_command=True)
+def app_for(words: Sequence[str]) -> typer.Typer:
+    """Return the app with the one command that a line calls; with all when it calls none."""
+    app = typer.Typer(
+        name="openbell",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_openbell)
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name in [called] if called in _COMMANDS else _COMMANDS:
+        module, _, inside = _COMMANDS[name].partition(":")
+        found = getattr(import_module(f"openbell.cli.{module}"), inside)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def _openbell(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
@@ -68,103 +76,11 @@ def _openbell(
     ] = False,
 ) -> None:
     """The session data engine for trading, from opening bell to closing bell."""
-    context.ensure_object(_Call).debug = debug
+    from openbell.cli.calls import Call
+
+    context.ensure_object(Call).debug = debug
     if version:
         typer.echo(f"openbell {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-app.command("demo")(demo.demo)
-app.command("sample")(data.sample)
-app.command("import")(data.import_)
-app.command("replay")(replay.replay)
-app.command("live")(live.live)
-app.command("show")(show.show)
-app.command("report")(report.report)
-app.command("watch")(watch.watch)
-app.add_typer(ctl.app, name="ctl")
-app.command("validate")(validate.validate)
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line, print its error as one line on stderr, return its exit code."""
-    call = _Call()
-    words = None if arguments is None else list(arguments)
-    log, warnings = logging.getLogger("openbell"), _Warnings(logging.WARNING)
-    log.addHandler(warnings)
-    if sys.stdout is None:
-        sys.stdout = _unread()
-    try:
-        code = app(args=words, prog_name="openbell", standalone_mode=False, obj=call)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away, as `| head` does.
-        _drop_output()
-        return FAILED
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is None:
-            _drop_output()
-        if call.debug:
-            traceback.print_exc()
-        return _report(error, call)
-    finally:
-        log.removeHandler(warnings)
-    if code == INTERRUPTED:
-        # typer makes an exit code of Ctrl-C, in silence.
-        _say("interrupted")
-    return code if isinstance(code, int) else FINE
-
-
-def _unread() -> TextIO:
-    # Whoever closed the output before it began wants what one gets who closes it later.
-    reader, writer = os.pipe()
-    os.close(reader)
-    return open(writer, "w", encoding="utf-8")
-
-
-def _drop_output() -> None:
-    # What stdout still holds could not be written; Python would complain of it again at exit.
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Warnings(logging.Handler):
-    """What the library warns of, such as a symbol left out, as a line on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say(record.getMessage())
-
-
-def _report(error: Exception, call: _Call) -> int:
-    message_of = getattr(error, "format_message", None)
-    if message_of is not None:
-        # A usage error; typer brings its own classes for these, or click's.
-        path = getattr(getattr(error, "ctx", None), "command_path", "openbell")
-        _say(f"{str(message_of()).rstrip('.')}{_received(error)}; see {path} --help")
-        return WRONG_CALL
-    if isinstance(error, OpenbellError):
-        _say(str(error))
-        return WRONG_CALL if isinstance(error, _CALL_ERRORS) else FAILED
-    if isinstance(error, OSError):
-        where = error.filename
-        if where is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = "cannot write"
-        _say(f"{'' if where is None else f'{where}: '}{error.strerror or error}")
-        return FAILED
-    hint = "" if call.debug else "; openbell --debug shows where"
-    _say(f"unexpected {type(error).__name__}: {error}{hint}")
-    return FAILED
-
-
-def _received(error: Exception) -> str:
-    # A typer that checks numbers with pydantic says what is wanted, but not what came.
-    found = getattr(error.__cause__, "errors", None)
-    return "" if found is None else f", received {found()[0]['input']!r}"
-
-
-def _say(message: str) -> None:
-    print(f"openbell: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201

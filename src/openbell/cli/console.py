@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from openbell.errors import ArgumentError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 __all__ = [
+    "Lines",
+    "Output",
     "Told",
     "counted",
     "drawn",
+    "light_output",
     "output",
     "program",
     "rate",
@@ -40,9 +42,65 @@ _SECONDS_BEFORE_THE_FIRST: Final = 0.3
 _SECONDS_BETWEEN_REDRAWS: Final = 0.1
 
 
+#: What tells rich of a terminal, whatever the file itself is.
+_TOLD_TO_RICH: Final = ("FORCE_COLOR", "TTY_COMPATIBLE", "JUPYTER_COLUMNS")
+
+
+class Output(Protocol):
+    """Where lines are printed: a console of rich, or :class:`Lines`."""
+
+    def print(
+        self, what: object, /, *, style: str | None = None, end: str = "\n", soft_wrap: bool = False
+    ) -> None:
+        """Print one line."""
+
+
+class Lines:
+    """Prints lines on stdout as a console of rich does, without importing it.
+
+    Importing it and laying out a table takes longer than replaying a day of ten symbols.
+
+    Attributes
+    ----------
+    width : int
+        Columns that a line may have.
+    """
+
+    def __init__(self, width: int, is_terminal: bool) -> None:
+        self.width = width
+        self._is_terminal = is_terminal
+
+    def print(
+        self, what: object, /, *, style: str | None = None, end: str = "\n", soft_wrap: bool = False
+    ) -> None:
+        """Print one line, bold when `style` says so; it is never wrapped."""
+        del soft_wrap
+        text = f"\033[1m{what}\033[0m" if style == "bold" and self._is_terminal else str(what)
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+
 def output() -> Console:
     """Console on stdout; wide and plain when that is no terminal."""
     return _console(stderr=False)
+
+
+def light_output() -> Lines | Console:
+    """Where to print lines and one table: without rich, where it would do no more."""
+    file = sys.stdout
+    is_plain = sys.platform != "win32" and str(file.encoding).lower().startswith("utf")
+    if not is_plain or any(name in os.environ for name in _TOLD_TO_RICH):
+        return output()
+    is_terminal = file.isatty()
+    if is_terminal and os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown"):
+        return output()
+    try:
+        if "COLUMNS" in os.environ:
+            return Lines(int(os.environ["COLUMNS"]), is_terminal)
+        width = os.get_terminal_size(file.fileno()).columns if is_terminal else _PLAIN_WIDTH
+        return Lines(width, is_terminal)
+    except (OSError, ValueError):
+        return output()
 
 
 @contextmanager
@@ -72,6 +130,8 @@ def warn(message: str) -> None:
 
 def program() -> str:
     """Return what to type to run this command again: its path when its name alone does not do."""
+    import shutil
+
     called, found = Path(sys.argv[0]), shutil.which("openbell")
     if called.stem != "openbell" or (
         found is not None and called.resolve() == Path(found).resolve()
@@ -125,24 +185,22 @@ def stages() -> Iterator[Told | None]:
         Takes a stage's name, how much is done and how much there is; cheap enough for each slice.
         None when stderr is no terminal: there is nobody to tell.
     """
-    console = _console(stderr=True)
-    if not console.is_terminal:
+    if not _is_terminal(sys.stderr):
         yield None
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    bars: Progress | None = None
     tasks: dict[str, TaskID] = {}
     # What is done at once needs no bar.
     redraw_at = monotonic() + _SECONDS_BEFORE_THE_FIRST
 
     def told(stage: str, done: int, total: int) -> None:
-        nonlocal redraw_at
+        nonlocal bars, redraw_at
         now = monotonic()
         if now < redraw_at and not (done >= total and stage in tasks):
             return
         redraw_at = now + _SECONDS_BETWEEN_REDRAWS
+        if bars is None:
+            bars = _progress()
         if stage not in tasks:
             bars.start()
             tasks[stage] = bars.add_task(stage, total=total)
@@ -151,8 +209,22 @@ def stages() -> Iterator[Told | None]:
     try:
         yield told
     finally:
-        if tasks:
+        if bars is not None:
             bars.stop()
+
+
+def _is_terminal(file: TextIO | None) -> bool:
+    if any(name in os.environ for name in _TOLD_TO_RICH):
+        return _console(stderr=True).is_terminal
+    return file is not None and file.isatty()
+
+
+def _progress() -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    console = _console(stderr=True)
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date as Date
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from openbell.control import ControlClient
+    from openbell.live.states import FeedHealth
     from openbell.watch import Snapshot
 
 __all__ = ["app"]
@@ -300,22 +301,22 @@ def _print_status(console: Console, result: Mapping[str, Any]) -> None:
     if rows:
         console.print()
         console.print(session_table(console, rows))
-    if result["feeds"]:
+    if snapshot.feeds:
         console.print()
-        console.print(_feeds(result["feeds"]))
+        console.print(_feeds(snapshot.feeds))
     lines = [f"{symbol} is left out: {why}" for symbol, why in result["left_out"].items()]
-    explained = [one["source"] for one in result["feeds"] if one.get("reason")]
-    for one in result["feeds"]:
-        if one.get("reason"):
-            lines.append(f"{one['source']}: {one['state']}: {one['reason']}")
-        if rare := rare_counts(one):
-            lines.append(f"{one['source']}: {', '.join(rare)}")
-    for one in result["symbol_feeds"]:
+    explained = [feed.source for feed in snapshot.feeds if feed.reason]
+    for feed in snapshot.feeds:
+        if feed.reason:
+            lines.append(f"{feed.source}: {feed.state}: {feed.reason}")
+        if rare := rare_counts(feed):
+            lines.append(f"{feed.source}: {', '.join(rare)}")
+    for one in snapshot.symbol_feeds:
         # With their source, all of its symbols are down.
-        is_told = one["state"] == "down" and one.get("source") in explained
-        if one["state"] in _UNWELL and not is_told:
-            reason = f": {one['reason']}" if one["reason"] else ""
-            lines.append(f"{one['symbol']}: its stream is {one['state']}{reason}")
+        is_told = one.state == "down" and one.source in explained
+        if one.state in _UNWELL and not is_told:
+            reason = f": {one.reason}" if one.reason else ""
+            lines.append(f"{one.symbol}: its stream is {one.state}{reason}")
     for error in result["errors"]:
         times = "once" if error["n"] == 1 else f"{error['n']:,} times"
         lines.append(f"{error['symbol']}: {error['where']} failed {times}: {error['error']}")
@@ -328,6 +329,9 @@ def _print_status(console: Console, result: Mapping[str, Any]) -> None:
 def _snapshot(result: Mapping[str, Any]) -> Snapshot:
     from time import monotonic_ns
 
+    from msgspec import convert
+
+    from openbell.live.states import FeedHealth, SymbolHealth
     from openbell.schema import to_ns
     from openbell.watch import Snapshot, SymbolState
 
@@ -347,36 +351,28 @@ def _snapshot(result: Mapping[str, Any]) -> Snapshot:
         pending=result["pending"],
         symbols=[SymbolState(**state) for state in result["symbols"]],
         taken_ns=monotonic_ns(),
+        feeds=convert(result["feeds"], list[FeedHealth]),
+        symbol_feeds=convert(result["symbol_feeds"], list[SymbolHealth]),
     )
 
 
 _INSTANTS: Final = ("open", "close", "clock")
 
 
-class _Column(NamedTuple):
-    heading: str
-    key: str
+_FEED_COLUMNS: Final = {
+    "n_messages": "messages",
+    "n_bars": "bars",
+    "n_updates": "corrections",
+    "n_drops": "drops",
+    "n_backfilled": "backfilled",
+}
 
 
-_FEED_COLUMNS: Final = (
-    _Column("messages", "n_messages"),
-    _Column("bars", "n_bars"),
-    _Column("corrections", "n_updates"),
-    _Column("drops", "n_drops"),
-    _Column("backfilled", "n_backfilled"),
-)
-
-
-def _feeds(feeds: Sequence[Mapping[str, Any]]) -> Table:
-    shown = [one for one in _FEED_COLUMNS if any(feed.get(one.key) for feed in feeds)]
-    table = plain_table("feed", "state", "lag", *(one.heading for one in shown))
+def _feeds(feeds: Sequence[FeedHealth]) -> Table:
+    shown = [key for key in _FEED_COLUMNS if any(getattr(feed, key) for feed in feeds)]
+    table = plain_table("feed", "state", "lag", *(_FEED_COLUMNS[key] for key in shown))
     for feed in feeds:
-        lag = feed.get("lag_s")
-        counts = [f"{feed.get(one.key) or 0:,}" for one in shown]
-        table.add_row(
-            str(feed.get("source", "-")),
-            str(feed.get("state", "-")),
-            "-" if lag is None else f"{lag:.1f} s",
-            *counts,
-        )
+        lag = "-" if feed.lag_s is None else f"{feed.lag_s:.1f} s"
+        counts = [f"{getattr(feed, key):,}" for key in shown]
+        table.add_row(feed.source, feed.state, lag, *counts)
     return table

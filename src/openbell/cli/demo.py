@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from openbell.cli.console import output, program, seconds
+from openbell.cli.days import print_day, run_days
 from openbell.cli.outputs import write_csv, write_html, write_json
-from openbell.cli.replay import print_day, run_days
 from openbell.errors import MissingLibraryError
 
 if TYPE_CHECKING:

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from openbell.cli.console import counted, output
+from openbell.cli.days import count_bars, print_errors, print_table
 from openbell.cli.live_events import feed_summaries
-from openbell.cli.outputs import ConfigFile, CsvPath, JsonPath, Outputs, ReportPath, configured
+from openbell.cli.options import ConfigFile, CsvPath, JsonPath, ReportPath
+from openbell.cli.outputs import Outputs, configured
 from openbell.cli.published import published
-from openbell.cli.replay import count_bars, print_errors, print_table
 from openbell.errors import ArgumentError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from openbell.clock.live import LiveClock
+    from openbell.clock.live import AcceleratedClock
     from openbell.config import SessionConfig
     from openbell.lifecycle import SessionCoordinator
+    from openbell.lifecycle.live_run import LiveRun
 
 __all__ = ["live"]
 
@@ -80,7 +82,7 @@ def live(
     clock = None
     if rehearse is not None:
         settings = _slowed(settings, rehearse)
-        clock = _rehearsal(settings, rehearse, date, record if resume else None)
+        clock = _rehearsal(settings, rehearse, date)
     elif date is not None:
         raise ArgumentError("--date", date, "--rehearse too: a live session has today's")
     from openbell.cli.live_show import LiveShow
@@ -88,16 +90,16 @@ def live(
 
     session = open_session(settings, clock=clock, record=record, resume=resume)
     console = output()
-    with session, published(session, config), ExitStack() as held:
+    with session, ExitStack() as held:
+        if session.live is not None:
+            _go_on(session.live, clock, console)
+        held.enter_context(published(session, config))
         interruption = held.enter_context(_stopped_by_signals(session))
         if metrics is not None:
             from openbell.metrics import serve_metrics
 
             server = held.enter_context(serve_metrics(session, port=metrics))
             console.print(f"metrics at {server.url}", soft_wrap=True)
-        if resume and record is not None:
-            n_recorded = _count_recorded(session, record)
-            console.print(f"goes on with {counted(n_recorded, 'bar')} recorded", soft_wrap=True)
         days, day = session.days(), None
         unprinted: BaseException | None = None
         try:
@@ -150,9 +152,7 @@ def _slowed(settings: SessionConfig, speed: float) -> SessionConfig:
     return replace(settings, live=replace(asked, grace_seconds=grace_s, linger_seconds=linger_s))
 
 
-def _rehearsal(
-    settings: SessionConfig, speed: float, date: str | None, recorded: Path | None
-) -> LiveClock | None:
+def _rehearsal(settings: SessionConfig, speed: float, date: str | None) -> AcceleratedClock | None:
     from time import time_ns
 
     from openbell.clock import TimeManager
@@ -170,13 +170,6 @@ def _rehearsal(
         window = manager.session_window(_parsed(date))
     before = manager.session_window(manager.previous_trading_day(window.date))
     start_ns = max(window.open_ns - int(_LEAD_S * speed * 1e9), before.close_ns)
-    if recorded is not None:
-        from openbell.live.recording import Recording
-
-        start_ns = max(start_ns, Recording.load(recorded, window).last_ns)
-        if start_ns >= window.close_ns:
-            expected = f"a recording that was broken off; that of {window.date} is whole"
-            raise ArgumentError("--resume", str(recorded), expected)
     from openbell.kernels import warmup
 
     # Compiled once per installation; a hurried day does not wait for that.
@@ -184,15 +177,17 @@ def _rehearsal(
     return AcceleratedClock(start_ns, speed)
 
 
-def _count_recorded(session: SessionCoordinator, folder: Path) -> int:
-    from openbell.live.recording import Recording
-
-    if session.live is None:
-        return 0
-    window = session.time_manager.session_window(session.live.next_day())
-    recording = Recording.load(folder, window)
-    rows = (recording.rows(symbol, interval) for symbol, interval in recording.series)
-    return sum(len(one.bars) for one in rows if one is not None)
+def _go_on(live: LiveRun, rehearsed: AcceleratedClock | None, console: Console) -> None:
+    recording = live.recorded()
+    if recording is None:
+        return
+    if rehearsed is not None:
+        # What was rehearsed is not rehearsed again.
+        if recording.last_ns >= recording.window.close_ns:
+            expected = f"a recording that was broken off; that of {recording.window.date} is whole"
+            raise ArgumentError("--resume", str(recording.folder), expected)
+        rehearsed.skip_to(recording.last_ns)
+    console.print(f"goes on with {counted(recording.n_bars, 'bar')} recorded", soft_wrap=True)
 
 
 def _parsed(date: str) -> Date:

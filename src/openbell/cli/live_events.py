@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from openbell.cli.console import counted, seconds
 from openbell.cli.running import some
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openbell.schema import BarArray
     from openbell.symbol import SymbolSessionData
 
-__all__ = ["LiveEvents", "feed_summaries", "health_lines", "lasting", "rare_counts"]
+__all__ = ["LiveEvents", "feed_lines", "feed_summaries", "lasting", "queue_line", "rare_counts"]
 
 #: Bars that are filled in come symbol by symbol: they are one event when no more came for so long.
 _SETTLED_S: Final = 0.5
@@ -210,7 +210,7 @@ class LiveEvents:
 
     def _settle(self, now: float, is_last: bool) -> None:
         for name, feed in self._feeds.items():
-            if feed.back_ns is None or _AFTER_RETURN in self._filled:
+            if feed.back_ns is None or any(_AFTER_RETURN in why for why in self._filled):
                 continue
             if is_last or now - feed.back_at > _LONGEST_BACKFILL_S:
                 self._tell_back(name, feed)
@@ -220,7 +220,7 @@ class LiveEvents:
             del self._filled[why]
             what = f"{counted(filled.n_bars, 'bar')} of {some(list(filled.symbols))} filled in"
             back = [one for one in self._feeds.items() if one[1].back_ns is not None]
-            if why == _AFTER_RETURN and back:
+            if _AFTER_RETURN in why and back:
                 for name, feed in back[:-1]:
                     self._tell_back(name, feed)
                 self._tell_back(*back[-1], what=f", {what}")
@@ -233,20 +233,29 @@ class LiveEvents:
             feed.back_ns = None
 
 
-def health_lines(session: SessionCoordinator) -> list[str]:
-    """Return how each feed fares now, and how long what comes waits and takes."""
+def feed_lines(feeds: Iterable[FeedHealth], symbols: Iterable[SymbolHealth]) -> list[str]:
+    """Return how each feed fares, and in a line more which of some symbols are in which state."""
     lines = []
-    for feed in session.feed_health:
+    for feed in feeds:
         words = [feed.source, feed.state]
         if feed.lag_s is not None:
             words.append(f"lag {seconds(max(0.0, feed.lag_s))}")
         words += [counted(feed.n_drops, "drop"), f"{feed.n_backfilled:,} backfilled"]
         words += [feed.reason] * (feed.state != "live" and bool(feed.reason))
         lines.append("  ".join(words))
-    if lines:
-        waits = f"queue {session.queue_depth:,} of {session.queue_capacity:,}"
-        lines.append("  ".join([waits, *_latency(session)]))
+    by_state: dict[str, list[str]] = {}
+    for one in symbols:
+        by_state.setdefault(one.state, []).append(one.symbol)
+    if by_state:
+        told = (f"{state}: {some(names)}" for state, names in sorted(by_state.items()))
+        lines.append("  ".join(told))
     return lines
+
+
+def queue_line(session: SessionCoordinator) -> str:
+    """Return how long what feeds send waits and takes."""
+    waits = f"queue {session.queue_depth:,} of {session.queue_capacity:,}"
+    return "  ".join([waits, *_latency(session)])
 
 
 def feed_summaries(session: SessionCoordinator) -> list[str]:
@@ -259,16 +268,16 @@ def feed_summaries(session: SessionCoordinator) -> list[str]:
             counted(feed.n_drops, "drop"),
             f"{feed.n_backfilled:,} backfilled",
         ]
-        counts += rare_counts({key: getattr(feed, key) for key in _RARE})
+        counts += rare_counts(feed)
         failed = [f"failed: {feed.reason}"] * (feed.state == "failed")
         lines.append(f"{feed.source}: {', '.join([*counts, *failed])}")
     lines += [f"{text}, from the library to the callbacks" for text in _latency(session)]
     return lines
 
 
-def rare_counts(feed: Mapping[str, Any]) -> list[str]:
+def rare_counts(feed: FeedHealth) -> list[str]:
     """Return those counts of a feed that are 0 when all is well, and are not 0, in words."""
-    return [f"{n:,} {what}" for key, what in _RARE.items() if (n := feed.get(key))]
+    return [f"{n:,} {what}" for key, what in _RARE.items() if (n := getattr(feed, key))]
 
 
 def _latency(session: SessionCoordinator) -> list[str]:

@@ -8,15 +8,15 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from openbell.cli.live_events import LiveEvents, health_lines, lasting
-from openbell.cli.watch import N_OTHER_LINES, page
+from openbell.cli.live_events import LiveEvents, lasting, queue_line
+from openbell.cli.watch import page
 from openbell.errors import SessionValidationError
 from openbell.watch.snapshot import SnapshotTaker
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.live import Live
 
     from openbell.lifecycle import SessionCoordinator
@@ -127,21 +127,19 @@ class LiveShow:
             raise SessionValidationError({one.symbol: one.reason for one in results.values()})
 
     def _draw(self, live: Live) -> None:
-        from rich.text import Text
-
         session, console = self._session, self._console
         snapshot = self._taker.take()
-        texts = health_lines(session)
+        texts = [queue_line(session)] * bool(snapshot.feeds)
         if snapshot.phase == "loading" and self._loading:
             texts.append(self._loading)
         elif snapshot.phase == "waiting":
             left_ns = snapshot.open_ns - session.time_manager.now_ns
             texts.append(f"opens in {lasting(max(0, left_ns) / 1e9)}")
-        notes: list[RenderableType] = [
-            Text(text, no_wrap=True, overflow="ellipsis") for text in texts
-        ]
-        n_most = console.height - N_OTHER_LINES - len(notes) - 1
         shown = page(
-            console, snapshot, n_most=n_most, notes=notes, chooser="openbell watch --symbols"
+            console,
+            snapshot,
+            height=console.height - 1,
+            notes=texts,
+            chooser="openbell watch --symbols",
         )
         live.update(shown, refresh=True)

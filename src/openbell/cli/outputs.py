@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Final
 
 from openbell.cli.console import require_file
 from openbell.errors import ArgumentError, ConfigError
@@ -15,17 +13,12 @@ from openbell.errors import ArgumentError, ConfigError
 if TYPE_CHECKING:
     from datetime import date as Date
 
-    from rich.console import Console
-
+    from openbell.cli.console import Output
     from openbell.config import SessionConfig
     from openbell.lifecycle import SessionCoordinator
 
 __all__ = [
-    "ConfigFile",
-    "CsvPath",
-    "JsonPath",
     "Outputs",
-    "ReportPath",
     "configured",
     "write_csv",
     "write_html",
@@ -34,21 +27,6 @@ __all__ = [
 
 #: The command that runs a configuration of each mode.
 _COMMANDS: Final = {"backtest": "openbell replay", "live": "openbell live"}
-
-
-def _written(what: str) -> Any:
-    return typer.Option(help=f"Write each day's {what}; {{date}} in it is the day.")
-
-
-ConfigFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CONFIG", exists=True, dir_okay=False, readable=True, help="TOML or JSON."
-    ),
-]
-JsonPath = Annotated[Path | None, _written("dump")]
-CsvPath = Annotated[Path | None, _written("session log")]
-ReportPath = Annotated[Path | None, _written("HTML report")]
 
 
 def configured(path: Path, mode: str) -> SessionConfig:
@@ -76,6 +54,11 @@ def configured(path: Path, mode: str) -> SessionConfig:
 class Outputs:
     """The files of each day that a run was asked to write.
 
+    Attributes
+    ----------
+    json_option : str
+        What the dump's path was typed after.
+
     Raises
     ------
     ArgumentError
@@ -87,10 +70,11 @@ class Outputs:
     json: Path | None
     csv: Path | None
     report: Path | None
+    json_option: str = "--json"
 
     def __post_init__(self) -> None:
         taken: dict[Path, str] = {}
-        targets = {"--json": self.json, "--csv": self.csv, "--report": self.report}
+        targets = {self.json_option: self.json, "--csv": self.csv, "--report": self.report}
         for option, path in targets.items():
             if path is None:
                 continue
@@ -104,7 +88,7 @@ class Outputs:
             plotly_script()
 
     def write(
-        self, session: SessionCoordinator, console: Console, date: Date, several: bool = False
+        self, session: SessionCoordinator, console: Output, date: Date, several: bool = False
     ) -> None:
         """Write what was asked for of the day in the session's root, and say so.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
+
+from openbell.cli.console import Lines, output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +20,7 @@ __all__ = [
     "SymbolRow",
     "plain_table",
     "price",
+    "print_session",
     "rows_of_dump",
     "rows_of_root",
     "rows_of_snapshot",
@@ -131,6 +135,38 @@ def _last_close(series: Mapping[str, Any]) -> float | None:
     return close
 
 
+def print_session(console: Lines | Console, rows: Sequence[SymbolRow]) -> None:
+    """Print the rows as :func:`session_table` lays them out; on lines without rich, if it can."""
+    if not isinstance(console, Lines):
+        console.print(session_table(console, rows))
+    elif (lines := _as_text(rows, console.width)) is None:
+        console = output()
+        console.print(session_table(console, rows))
+    else:
+        heading, *others = lines
+        console.print(heading, style="bold")
+        console.print("\n".join(others))
+
+
+def _as_text(rows: Sequence[SymbolRow], width: int) -> list[str] | None:
+    # None where widths are not those of the letters, or numbers would have to be cut.
+    for gap, extremes in ((2, True), (1, True), (1, False)):
+        table = _cells(rows, extremes)
+        if not all(cell.isascii() and cell.isprintable() for cell in chain(*table)):
+            return None
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        if sum(widths) + gap * len(widths) - gap <= width:
+            lines = [
+                (" " * gap).join([
+                    cells[0].ljust(widths[0]),
+                    *(cell.rjust(w) for cell, w in zip(cells[1:], widths[1:], strict=True)),
+                ])
+                for cells in table
+            ]  # fmt: skip
+            return [lines[0], "\u2500" * len(lines[0]), *lines[1:]]
+    return None
+
+
 def session_table(console: Console, rows: Sequence[SymbolRow]) -> Table:
     """Lay the rows out, with a column of counts for each interval any of them has.
 
@@ -145,6 +181,15 @@ def session_table(console: Console, rows: Sequence[SymbolRow]) -> Table:
 
 
 def _lay_out(rows: Sequence[SymbolRow], gap: int, extremes: bool) -> Table:
+    headings, *cells = _cells(rows, extremes)
+    table = plain_table(*headings, gap=gap)
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _cells(rows: Sequence[SymbolRow], extremes: bool) -> list[list[str]]:
+    # The headings first.
     from openbell.intervals import interval
 
     names = sorted({name for row in rows for name in row.counts}, key=interval)
@@ -152,10 +197,10 @@ def _lay_out(rows: Sequence[SymbolRow], gap: int, extremes: bool) -> Table:
     rejected = any(row.n_rejected for row in rows)
     explained = any(row.explained_quality is not None for row in rows)
     errors = any(row.n_errors for row in rows)
-    headings = [*names, "close", *["high", "low"] * extremes, "volume", "quality"]
+    headings = ["symbol", *names, "close", *["high", "low"] * extremes, "volume", "quality"]
     headings += ["explained"] * explained + ["gaps"] + ["added by"] * provenance
     headings += ["refused"] * rejected + ["errors"] * errors
-    table = plain_table("symbol", *headings, gap=gap)
+    table = [headings]
     for row in rows:
         cells = [row.symbol, *(_count(row.counts.get(name)) for name in names)]
         cells += [price(row.close), *[price(row.high), price(row.low)] * extremes]
@@ -163,7 +208,7 @@ def _lay_out(rows: Sequence[SymbolRow], gap: int, extremes: bool) -> Table:
         cells += [_quality(row.explained_quality)] * explained + [_count(row.n_gaps)]
         cells += [row.added_by] * provenance + [_count(row.n_rejected)] * rejected
         cells += [_count(row.n_errors)] * errors
-        table.add_row(*cells)
+        table.append(cells)
     return table
 
 

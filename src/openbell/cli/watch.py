@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from openbell.watch import BoardReader, Snapshot
 
-__all__ = ["N_OTHER_LINES", "page", "watch"]
+__all__ = ["page", "watch"]
 
 _REFRESH_S: Final = 0.25
 #: A single look waits so long for a snapshot that tells how fast bars come.
 _LONGEST_LOOK_S: Final = 2.0
-#: Lines that are no symbols: two of the session, an empty one, the heading and its rule, the rest.
-N_OTHER_LINES: Final = 6
+#: Lines beside those of symbols: an empty one, the heading and its rule, how many more there are.
+_N_OF_TABLE: Final = 4
 
 
 def watch(
@@ -142,8 +142,7 @@ def _follow(reader: BoardReader, patterns: Sequence[str]) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             snapshot = _read(reader)
-            n_most = console.height - N_OTHER_LINES
-            live.update(page(console, snapshot, patterns, n_most), refresh=True)
+            live.update(page(console, snapshot, patterns, console.height), refresh=True)
             if snapshot.is_final:
                 break
             sleep(_REFRESH_S)
@@ -154,8 +153,8 @@ def page(
     console: Console,
     snapshot: Snapshot,
     patterns: Sequence[str] = ("*",),
-    n_most: int | None = None,
-    notes: Sequence[RenderableType] = (),
+    height: int | None = None,
+    notes: Sequence[str] = (),
     chooser: str = "--symbols",
 ) -> RenderableType:
     """Lay a snapshot out.
@@ -166,23 +165,30 @@ def page(
     snapshot : Snapshot
     patterns : sequence of str
         Which symbols are shown.
-    n_most : int or None
-        How many of them, when not all.
-    notes : sequence of renderables
-        What stands between the headlines and the table.
+    height : int or None
+        Lines it may take, when not all symbols are shown.
+    notes : sequence of str
+        Lines between those of the session and its feeds, and the table.
     chooser : str
         What to type for other symbols.
     """
     from rich.console import Group
     from rich.text import Text
 
+    from openbell.cli.live_events import feed_lines
+
     rows = rows_of_snapshot(
         state
         for state in snapshot.symbols
         if any(fnmatchcase(state.symbol, pattern) for pattern in patterns)
     )
-    n_shown = len(rows) if n_most is None else min(len(rows), max(n_most, 1))
-    lines: list[RenderableType] = [*headlines(snapshot), *notes, Text()]
+    texts = [*feed_lines(snapshot.feeds, snapshot.symbol_feeds), *notes]
+    lines: list[RenderableType] = [*headlines(snapshot)]
+    lines += [Text(text, no_wrap=True, overflow="ellipsis") for text in texts]
+    n_shown = len(rows)
+    if height is not None:
+        n_shown = min(n_shown, max(height - len(lines) - _N_OF_TABLE, 1))
+    lines.append(Text())
     if rows:
         lines.append(session_table(console, rows[:n_shown]))
     elif snapshot.symbols:

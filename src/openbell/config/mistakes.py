@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import date as Date
 from datetime import time as Time
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +79,8 @@ def translate(
     inner = f"{key}.{name}" if key else name
     if message.startswith("Object contains unknown field"):
         known = [f.encode_name for f in _struct_of(kind).fields]
+        from difflib import get_close_matches
+
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         names = ", ".join(repr(key) for key in known)

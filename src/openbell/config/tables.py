@@ -5,9 +5,7 @@ Owns the reading and the checking. Does not ask the calendar or the data whether
 configured exists: that is validation, and happens when a session is opened.
 """
 
-from __future__ import annotations
-
-import json
+# Annotations are evaluated here, once: msgspec would compile each of their texts by itself.
 import math
 import os
 import re
@@ -15,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date as Date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -250,7 +248,7 @@ class SessionConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         _check_export(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SessionConfig:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a ``.toml`` or ``.json`` file.
 
         A relative ``data.parquet`` is taken from the file's folder and made absolute.
@@ -279,7 +277,7 @@ class SessionConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return msgspec.structs.replace(config, data=data)
 
     @classmethod
-    def from_toml(cls, text: str, *, file: str | None = None) -> SessionConfig:
+    def from_toml(cls, text: str, *, file: str | None = None) -> Self:
         """Read TOML text; `file` is how errors call it. Raises ConfigError."""
         try:
             raw = tomllib.loads(text)
@@ -288,8 +286,10 @@ class SessionConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return cls.from_dict(raw, file=file)
 
     @classmethod
-    def from_json(cls, text: str, *, file: str | None = None) -> SessionConfig:
+    def from_json(cls, text: str, *, file: str | None = None) -> Self:
         """Read JSON text of the same shape; `file` is how errors call it. Raises ConfigError."""
+        import json
+
         try:
             raw = json.loads(text, object_pairs_hook=unique_keys)
         except json.JSONDecodeError as exc:
@@ -299,7 +299,7 @@ class SessionConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return cls.from_dict(raw, file=file)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], *, file: str | None = None) -> SessionConfig:
+    def from_dict(cls, raw: Mapping[str, Any], *, file: str | None = None) -> Self:
         """Build from nested dicts and lists; `file` is how errors call it.
 
         Dates may be :class:`datetime.date` or ISO text.

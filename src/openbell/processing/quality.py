@@ -6,9 +6,8 @@ import math
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,8 +38,7 @@ class KnownOutage(Protocol):
     def is_answered(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Disconnect:
+class _Disconnect(NamedTuple):
     start_ns: int
     end_ns: int
     symbols: frozenset[str] | None
@@ -49,8 +47,7 @@ class _Disconnect:
         return self.symbols is None or symbol in self.symbols
 
 
-@dataclass(slots=True)
-class _Arriving:
+class _Arriving(NamedTuple):
     """The gaps of one series that arrives, as they were at one instant, of slots ended by it."""
 
     record: SymbolSessionData

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +27,7 @@ _FIELDS: Final = BAR_FIELDS[1:]
 _N_TRIED: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class TalibFunction:
+class TalibFunction(NamedTuple):
     """One function with its parameters, checked.
 
     Attributes
@@ -156,6 +153,8 @@ def find_function(
 
 def unknown_parameter(type: str, key: str, known: Sequence[str]) -> IndicatorError:
     """Return the error for a parameter that a type does not have."""
+    from difflib import get_close_matches
+
     close = get_close_matches(key, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     listed = f"one of {', '.join(known)}" if known else "no parameters"
@@ -170,6 +169,8 @@ def _describe(
 
     known = function_names()
     if name not in known:
+        from difflib import get_close_matches
+
         close = get_close_matches(name.upper(), [*known, *others], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         expected = f"a TA-Lib function, {', '.join(others)}, or 'module:object'{hint}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
@@ -244,4 +244,4 @@ def _series_of_record(
 
 def _evidence_of(runs: GapRuns, at: int) -> Tree | None:
     found = runs.evidence(at)
-    return None if found is None else asdict(found)
+    return None if found is None else found._asdict()
