@@ -23,20 +23,13 @@ STEPS_NS = {name: interval(name).step_ns for name in INTERVALS}
 def openbell_kernel(n_symbols: int, _n_threads: int) -> Work:
     bars, window = days(n_symbols), make_window()
     n_slots = sum(window.grid(name).n_slots for name in INTERVALS)
-    made = np.zeros((n_symbols, n_slots), BAR_DTYPE)
-    counts = np.zeros((n_symbols, n_slots), np.int32)
+    out = np.zeros(n_symbols * n_slots, BAR_DTYPE), np.zeros(n_symbols * n_slots, np.int32)
 
-    def run() -> list[dict[str, Any]]:
-        return [
-            kernels.derive_many(day, window, INTERVALS, out=out)
-            for day, *out in zip(bars, made, counts, strict=True)
-        ]
+    def run() -> dict[str, Any]:
+        return kernels.derive_each(bars, window, INTERVALS, out=out)
 
     def digest(found: dict[str, Any]) -> Digest:
-        return {
-            name: _hash({f: np.concatenate([d[name][0][f] for d in found[""]]) for f in BAR_FIELDS})
-            for name in INTERVALS
-        }
+        return {name: _hash(found[""][name].bars) for name in INTERVALS}
 
     return Work(sum(map(len, bars)), {"": run}, digest)
 
@@ -183,7 +176,7 @@ JOB = Job(
             "openbell kernel",
             openbell_kernel,
             n_symbols=N_SYMBOLS,
-            note="`kernels.derive_many` of each symbol's array, into arrays used again",
+            note="`kernels.derive_each`, into arrays used again",
         ),
         System(
             "openbell records",

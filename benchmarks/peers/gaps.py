@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.data import N_DAY, OPEN_NS, make_root, make_window
 from benchmarks.peers.work import ALL, Digest, Job, System, Work, columns, days, hashed
 from openbell import kernels
+from openbell._native.series import Series
 from openbell.schema import NS_PER_SECOND, BarArray
 
 N_SYMBOLS = 50
@@ -50,15 +51,25 @@ def make_work(
 
 
 def openbell_records(n_symbols: int, _n_threads: int) -> Work:
+    # A series keeps the gaps it found: each round is the first look of another one.
+    return of_records(n_symbols, lambda record: Series(record.core, "1s"))
+
+
+def openbell_again(n_symbols: int, _n_threads: int) -> Work:
+    return of_records(n_symbols, lambda record: record.bars["1s"])
+
+
+def of_records(n_symbols: int, series_of: Callable[[Any], Any]) -> Work:
     def hold(bars: list[BarArray]) -> Any:
         root, records = make_root(n_symbols)
         for record, day in zip(records, bars, strict=True):
             record.append_block(day)
         root.advance(CLOSE_NS)
-        return root, [record.bars["1s"] for record in records]
+        return root, records
 
     def find(held: Any) -> Any:
-        return [(series.gap_runs(), series.quality) for series in held[1]]
+        each = [series_of(record) for record in held[1]]
+        return [(series.gap_runs(), series.quality) for series in each]
 
     return make_work(
         n_symbols, hold, find, lambda found: _joined([(r[:, 0], r[:, 1], q) for r, q in found])
@@ -195,7 +206,13 @@ JOB = Job(
             "openbell records",
             openbell_records,
             n_symbols=N_SYMBOLS,
-            note="`series.gap_runs()` and `.quality` of the bars that records hold",
+            note="`series.gap_runs()` and `.quality` of the bars that records hold: a first look",
+        ),
+        System(
+            "openbell records, again",
+            openbell_again,
+            n_symbols=N_SYMBOLS,
+            note="the same of series that were looked at before",
         ),
         System(
             "openbell kernels",

@@ -10,6 +10,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 import openbell as ob
 from benchmarks.data import N_DAY, OPEN_NS, make_bars, make_window
 from benchmarks.peers import backtrader_feed, nautilus
@@ -23,6 +25,8 @@ N_BARS = 3600
 DERIVED = {"1m": 60 * NS_PER_SECOND, "5m": 300 * NS_PER_SECOND, "15m": 900 * NS_PER_SECOND}
 INTERVALS = ("1s", *DERIVED)
 N_SYMBOLS = 100
+
+TALLY = np.dtype([("n", "i8", (4,)), ("total", "f8", (4,))])
 
 Tallies = dict[tuple[str, str], list[float]]
 
@@ -115,6 +119,38 @@ def openbell_callbacks(n_symbols: int, _n_threads: int) -> Work:
 def openbell_slices(n_symbols: int, _n_threads: int) -> Work:
     ours = Ours(n_symbols, tuple(DERIVED))
     return Work(n_symbols * N_BARS, {"": ours.by_slices}, lambda f: digest_of(f[""]), ours.load)
+
+
+def openbell_compiled(n_symbols: int, _n_threads: int) -> Work:
+    ours = Ours(n_symbols, ())
+
+    @ob.compiled(on="1s", intervals=list(DERIVED), state=TALLY)
+    def add(ts_ns: Any, ids: Any, bars: Any, state: Any) -> None:
+        for k in ids:
+            tally = state[k]
+            tally.n[0] += 1
+            tally.total[0] += bars.last(k).close
+            if bars.count(k, "1m") > tally.n[1]:
+                tally.n[1] += 1
+                tally.total[1] += bars.last(k, "1m").close
+            if bars.count(k, "5m") > tally.n[2]:
+                tally.n[2] += 1
+                tally.total[2] += bars.last(k, "5m").close
+            if bars.count(k, "15m") > tally.n[3]:
+                tally.n[3] += 1
+                tally.total[3] += bars.last(k, "15m").close
+
+    add.compile()
+
+    def run() -> Tallies:
+        ours.replay(add)
+        return {
+            (record.symbol, interval): [row["n"][j], row["total"][j]]
+            for record, row in zip(add.records, add.state, strict=True)
+            for j, interval in enumerate(INTERVALS)
+        }
+
+    return Work(n_symbols * N_BARS, {"": run}, lambda f: digest_of(f[""]), ours.load)
 
 
 def openbell_whole(n_symbols: int, _n_threads: int) -> Work:
@@ -258,6 +294,12 @@ JOB = Job(
             openbell_slices,
             n_symbols=N_SYMBOLS,
             note=f"{N_SYMBOLS} symbols; 1s bars through `on_slice`, the others `on_close`",
+        ),
+        System(
+            "openbell compiled",
+            openbell_compiled,
+            n_symbols=N_SYMBOLS,
+            note=f"{N_SYMBOLS} symbols; the same sums by a function that numba compiled",
         ),
         System(
             "openbell run",
