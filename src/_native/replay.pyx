@@ -4,15 +4,12 @@ The bars lie in their rings already; replaying moves the clock over them. A reco
 it is read: its bars that have ended by then become visible, and are folded. Those that nobody
 reads follow at the end of each block of ticks, symbol by symbol.
 
-What each slice of a block holds is found beforehand by one counting sort: over runs of bars in
-consecutive slots, so that a symbol that trades all the time costs a few looks a block, and one
-that does not trade a single one.
+What each slice of a block holds is found beforehand: see ``slices.pyx``.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
+from libc.stdlib cimport free, realloc
 
 cimport numpy as cnp
 
@@ -20,9 +17,9 @@ from openbell._native.closings cimport Closings
 from openbell._native.core cimport Core, count_base
 from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
+from openbell._native.slices cimport MOST_TICKS, Slices
 from openbell._native.state cimport (
-    OB_PREFETCH, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment,
-    lower_bound,
+    OB_PREFETCH, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, lower_bound,
 )
 from openbell._native.strategy cimport NativeStrategy
 
@@ -34,7 +31,6 @@ cnp.import_array()
 
 cdef enum:
     LEAST_TICKS = 64           # of a block, after others have changed something
-    MOST_TICKS = 16384
     MOST_ENTRIES = 1 << 19     # bars of a block: the lists of its slices stay in the cache
     BARS_A_SYMBOL = 512        # so many that its own lines, fetched once a block, cost little
     SLICES_A_TURN = 1024       # after so many, whoever steps through blocks gets a turn
@@ -70,19 +66,11 @@ cdef class ReplayCursor:
         self.ts_ns = root.fed_ns = root.clock_ns
         self.n_changes = root.n_changes
         self.block_end_ns = root.clock_ns
-        self.ends = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
-        if self.ends == NULL:
-            raise MemoryError("no memory for a replay")
-        self.ends[0] = 0
+        self.slices = Slices()
         self.stretch = SLICES_A_TURN
 
     def __dealloc__(self):
         free(self.states)
-        free(self.is_irregular)
-        free(self.order)
-        free(self.ends)
-        free(self.runs)
-        free(self.firsts)
 
     def add(self, SymbolEngine engine):
         """Replay a record too. Bars that have ended by now become visible at once, untold.
@@ -116,8 +104,6 @@ cdef class ReplayCursor:
     cdef int take_room(self) except -1:
         cdef int64_t room = max(64, 2 * self.n_room)
         self.states = <SymbolState**>grown(self.states, room * sizeof(SymbolState*))
-        self.is_irregular = <unsigned char*>grown(self.is_irregular, room)
-        self.firsts = <int64_t*>grown(self.firsts, (room + 1) * sizeof(int64_t))
         self.n_room = room
         return 0
 
@@ -147,7 +133,7 @@ cdef class ReplayCursor:
 
     cdef void start_block_anew(self) noexcept:
         # The block under way knows nothing of who came, and too much of who left.
-        self.tick = self.n_ticks = 0
+        self.tick = self.slices.n_ticks = 0
         self.n_ticks_wanted = LEAST_TICKS
         self.is_empty = False
         self.block_end_ns = self.root.clock_ns
@@ -247,6 +233,8 @@ cdef class ReplayCursor:
         """List the bars that end in the block's ticks, by tick; 0 when none is waiting."""
         cdef int64_t open_ns = self.window.open_ns
         cdef int64_t earliest
+        cdef int64_t n_bars
+        cdef const SymbolState* s
         cdef int64_t i
         # Between blocks others get a turn: signals, and threads that wait for the GIL.
         PyErr_CheckSignals()
@@ -260,24 +248,23 @@ cdef class ReplayCursor:
             return 0
         self.block_ns = max(self.block_end_ns, earliest)
         self.block_ns = open_ns + (self.block_ns - open_ns) // self.tick_ns * self.tick_ns
-        self.n_ticks = self.n_ticks_wanted
-        self.block_end_ns = self.block_ns + self.n_ticks * self.tick_ns
-        memset(self.ends, 0, (self.n_ticks + 1) * sizeof(int32_t))
-        self.n_runs = 0
+        self.block_end_ns = self.block_ns + self.n_ticks_wanted * self.tick_ns
+        self.slices.begin(self.block_ns, self.tick_ns, self.n_ticks_wanted, self.n_engines)
         self.n_irregular = 0
         for i in range(self.n_engines):
-            self.firsts[i] = self.n_runs
             if self.states[i] != NULL and self.states[i].base.n_waiting:
-                self.list_runs(i)
-        self.firsts[self.n_engines] = self.n_runs
-        self.sort_runs()
+                s = self.states[i]
+                self.slices.add(i, s.base)
+                self.n_irregular += (
+                    s.base.rows[s.base.n].timestamp < max(s.last_end_ns, s.floor_ns))
+        n_bars = self.slices.sort()
         self.tick = 0
         # The next one holds about as many bars as it should.
-        if (self.n_ticks < MOST_TICKS and 2 * self.ends[self.n_ticks - 1] <= MOST_ENTRIES
-                and self.ends[self.n_ticks - 1] < 2 * BARS_A_SYMBOL * self.n_engines):
-            self.n_ticks_wanted = 2 * self.n_ticks
-        elif self.ends[self.n_ticks - 1] > 2 * MOST_ENTRIES and self.n_ticks > LEAST_TICKS:
-            self.n_ticks_wanted = self.n_ticks // 2
+        if (self.n_ticks_wanted < MOST_TICKS and 2 * n_bars <= MOST_ENTRIES
+                and n_bars < 2 * BARS_A_SYMBOL * self.n_engines):
+            self.n_ticks_wanted *= 2
+        elif n_bars > 2 * MOST_ENTRIES and self.n_ticks_wanted > LEAST_TICKS:
+            self.n_ticks_wanted //= 2
         if self.strategy is not None:
             self.strategy.refresh_all()
             if (self.strategy.reads_views_only and not self.closings.is_watching
@@ -328,97 +315,6 @@ cdef class ReplayCursor:
         self.start_block_anew()
         return 0
 
-    cdef int list_runs(self, int64_t i) except -1:
-        # Where in the block the bars of one record end, and how many share each slice.
-        cdef const SymbolState* s = self.states[i]
-        cdef const SeriesState* base = s.base
-        cdef const Bar* row = base.rows + base.n
-        cdef const Bar* stop = row + min(base.n_waiting, <int64_t>self.n_ticks)
-        cdef const int64_t* segment = (
-            base.segments + SEGMENT_COLUMNS * find_segment(base, row.timestamp))
-        cdef double per_tick = 1.0 / self.tick_ns
-        cdef bint is_finest = base.step_ns == self.tick_ns
-        cdef int64_t start
-        cdef int64_t end
-        cdef int64_t more
-        cdef int64_t tick
-        cdef Run run = Run(0, 0)
-        self.is_irregular[i] = row.timestamp < max(s.last_end_ns, s.floor_ns)
-        self.n_irregular += self.is_irregular[i]
-        while row < stop:
-            end = row.timestamp + base.step_ns
-            more = 0
-            if end > segment[1] or row.timestamp == segment[0]:
-                bucket_of(base, row.timestamp, &start, &end)
-            elif is_finest:
-                # Labels ascend by multiples of the step: where the last one of many is as many
-                # steps on, none is missing in between.
-                more = 1
-                while (row + more < stop
-                       and (row + more).timestamp == row.timestamp + more * base.step_ns
-                       and (row + more).timestamp + base.step_ns <= segment[1]):
-                    more += more
-                more = more // 2
-            if end > self.block_end_ns:
-                break
-            # Ends lie on ticks, so that half a tick more rounds to the right one. What is late
-            # comes with the first.
-            tick = max(<int64_t>((end - self.block_ns) * per_tick + 0.5) - 1, <int64_t>0)
-            more = min(more, self.n_ticks - 1 - tick)
-            if run.n and tick == run.tick + run.n:
-                run.n += <int32_t>(more + 1)
-            elif run.n == 0 or tick > run.tick:
-                if run.n:
-                    self.add_run(run)
-                run = Run(<int32_t>tick, <int32_t>(more + 1))
-            row += more + 1
-        if run.n:
-            self.add_run(run)
-        return 0
-
-    cdef int add_run(self, Run run) except -1:
-        if self.n_runs == self.room_runs:
-            self.room_runs = max(1024, 2 * self.room_runs)
-            self.runs = <Run*>grown(self.runs, self.room_runs * sizeof(Run))
-        self.runs[self.n_runs] = run
-        self.n_runs += 1
-        self.ends[run.tick] += 1
-        self.ends[run.tick + run.n] -= 1
-        return 0
-
-    cdef int sort_runs(self) except -1:
-        # From where runs begin and end to how many bars each slice has, to where it begins;
-        # putting them there moves that to where it ends.
-        cdef int64_t total = 0
-        cdef int32_t count = 0
-        cdef int32_t* place
-        cdef const Run* run
-        cdef const Run* stop
-        cdef int64_t tick
-        cdef int64_t i
-        cdef int32_t k
-        for tick in range(self.n_ticks):
-            count += self.ends[tick]
-            self.ends[tick] = <int32_t>total
-            total += count
-        if total > self.room_order:
-            self.room_order = total + total // 4
-            self.order = <int32_t*>grown(self.order, self.room_order * sizeof(int32_t))
-        for i in range(self.n_engines):
-            run = self.runs + self.firsts[i]
-            stop = self.runs + self.firsts[i + 1]
-            while run < stop:
-                place = self.ends + run.tick
-                for k in range(run.n):
-                    self.order[place[k]] = <int32_t>i
-                    place[k] += 1
-                run += 1
-        return 0
-
-    cdef int64_t n_until(self, int64_t tick) noexcept:
-        # Bars of the block in the slices before a tick.
-        return self.ends[tick - 1] if tick else 0
-
     cdef int64_t next_data(self) except -1:
         if not self.is_ahead and (
                 self.root.n_changes != self.n_changes or self.root.n_meddled != self.n_meddled):
@@ -427,10 +323,8 @@ cdef class ReplayCursor:
             self.start_block_anew()
             self.bind_strategy()
         while self.root.window is self.window:
-            while (self.tick < self.n_ticks
-                   and self.ends[self.tick] == self.n_until(self.tick)):
-                self.tick += 1
-            if self.tick < self.n_ticks:
+            self.tick = self.slices.next_tick(self.tick)
+            if self.tick < self.slices.n_ticks:
                 return self.block_ns + (self.tick + 1) * self.tick_ns
             if self.is_ahead or self.is_empty or not self.fill_block():
                 break
@@ -509,8 +403,8 @@ cdef class ReplayCursor:
             self.root.fed_ns = now
         self.root.clock_ns = max(self.root.clock_ns, now)
         if data_ns == now:
-            self.first = self.order + self.n_until(self.tick)
-            self.last = self.order + self.ends[self.tick]
+            self.first = self.slices.first(self.tick)
+            self.last = self.slices.last(self.tick)
             self.n_in_block += self.last - self.first
             self.tick += 1
             if not is_plain:

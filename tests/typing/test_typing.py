@@ -34,7 +34,9 @@ def seen() -> dict[int, str]:
             lines[int(number)] = f"error: {text[text.rindex('[') + 1 : -1]}"
         elif text.startswith("Revealed type is"):
             shown = text.removeprefix("Revealed type is ").strip("\"'")
-            lines[int(number)] = re.sub(r"\b(?:\w+\.)+(?=\w)", "", shown).replace("?", "")
+            shown = re.sub(r"\b(?:\w+\.)+(?=\w)", "", shown).replace("?", "")
+            # A named tuple is shown as what it holds, and its name behind that.
+            lines[int(number)] = re.sub(r"tuple\[[^\[\]]*, fallback=(\w+)\]", r"\1", shown)
     return lines
 
 

@@ -4,14 +4,9 @@ from libc.stdint cimport int32_t, int64_t
 
 from openbell._native.closings cimport Closings
 from openbell._native.rings cimport SessionCore
+from openbell._native.slices cimport Slices
 from openbell._native.state cimport SymbolState
 from openbell._native.strategy cimport NativeStrategy
-
-
-# Bars of one record in consecutive slots of a block.
-cdef struct Run:
-    int32_t tick
-    int32_t n
 
 
 cdef class ReplayCursor:
@@ -25,30 +20,22 @@ cdef class ReplayCursor:
     cdef bint is_turn                # whether a strategy may be served a whole block
     cdef bint is_ahead               # whether the records are at the end of the block
     cdef SymbolState** states
-    cdef unsigned char* is_irregular # whether its next bar is not simply the next
     cdef int64_t n_engines
     cdef int64_t n_room
-    cdef int64_t n_irregular
+    cdef int64_t n_irregular         # of the records, whose next bar is not simply the next
     # What was the root's when the block was made.
     cdef int64_t n_changes
     cdef int64_t n_meddled
-    # The block under way: the places of the records that have a bar ending there, tick by tick.
-    cdef int32_t* order
-    cdef int32_t* ends               # by tick, where in them its own end
-    cdef int64_t n_ticks
-    cdef int64_t n_ticks_wanted      # of the next block
-    cdef int64_t tick                # the next one
+    # The block under way.
+    cdef Slices slices
+    cdef int64_t n_ticks_wanted      # of the next one
+    cdef int64_t tick                # the next one in it
     cdef bint is_empty               # whether no bar was waiting when the last one was made
     cdef int64_t tick_ns
     cdef int64_t block_ns
     cdef int64_t block_end_ns
     cdef int64_t n_before_block
     cdef int64_t n_in_block
-    cdef int64_t room_order
-    cdef Run* runs
-    cdef int64_t n_runs
-    cdef int64_t room_runs
-    cdef int64_t* firsts             # by place, the first of its runs
     cdef int64_t stretch             # ticks gone in one piece when nobody watches
     # The running slice.
     cdef const int32_t* first
@@ -61,10 +48,6 @@ cdef class ReplayCursor:
     cdef int fill_block(self) except -1
     cdef int go_ahead(self) except -1
     cdef int go_back(self) except -1
-    cdef int list_runs(self, int64_t i) except -1
-    cdef int add_run(self, Run run) except -1
-    cdef int sort_runs(self) except -1
-    cdef int64_t n_until(self, int64_t tick) noexcept
     cdef int64_t next_waiting(self) noexcept
     cdef void start_block_anew(self) noexcept
     cdef void end_slice(self) noexcept
