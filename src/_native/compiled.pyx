@@ -43,6 +43,7 @@ cdef class FunctionStrategy(NativeStrategy):
 
     def __init__(self, on, intervals=(), state=None, log=None, int64_t log_rows=0):
         super().__init__(on, intervals)
+        self.reads_views_only = True
         self.id_of_symbol = {}
         self.told_records = []
         self.symbol_ids = np.empty(0, np.int32)

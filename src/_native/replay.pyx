@@ -19,7 +19,7 @@ from openbell._native.engine cimport SymbolEngine
 from openbell._native.rings cimport SessionCore
 from openbell._native.slices cimport MOST_TICKS, Slices
 from openbell._native.state cimport (
-    OB_PREFETCH, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, lower_bound,
+    OB_PREFETCH, SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, end_of, lower_bound,
 )
 from openbell._native.strategy cimport NativeStrategy
 
@@ -291,27 +291,32 @@ cdef class ReplayCursor:
 
     cdef int go_back(self) except -1:
         # What the strategy raised leaves the day where it is: nothing of the future stays.
-        cdef SeriesState* base
+        cdef SymbolState* s
+        cdef SeriesState* d
         cdef int64_t n_visible
-        cdef int64_t start
-        cdef int64_t end
         cdef int64_t i
+        cdef int k
+        cdef bint is_beyond
         self.is_ahead = False
         self.root.fed_ns = self.ts_ns
         for i in range(self.n_engines):
-            if self.states[i] == NULL:
+            s = self.states[i]
+            if s == NULL:
                 continue
-            base = self.states[i].base
-            n_visible = lower_bound(base.rows, base.n, self.ts_ns)
-            if n_visible:
-                bucket_of(base, base.rows[n_visible - 1].timestamp, &start, &end)
-                n_visible -= end > self.ts_ns
-            if n_visible < base.n:
-                base.n_waiting += base.n - n_visible
-                self.root.n_fed -= base.n - n_visible
-                base.n = n_visible
-                (<Core>self.states[i].core).recount_gaps(base)
-                (<Core>self.states[i].core).rebuild()
+            is_beyond = False
+            for k in range(s.n_series):
+                d = s.series[k]
+                is_beyond |= d.n > 0 and end_of(d, d.rows[d.n - 1].timestamp) > self.ts_ns
+            if not is_beyond:
+                continue
+            d = s.base
+            n_visible = lower_bound(d.rows, d.n, self.ts_ns)
+            n_visible -= n_visible > 0 and end_of(d, d.rows[n_visible - 1].timestamp) > self.ts_ns
+            d.n_waiting += d.n - n_visible
+            self.root.n_fed -= d.n - n_visible
+            d.n = n_visible
+            (<Core>s.core).recount_gaps(d)
+            (<Core>s.core).rebuild()
         self.start_block_anew()
         return 0
 

@@ -190,9 +190,15 @@ def tree_of(session: ob.SessionCoordinator) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("at", ["09:31:00", "10:02:17", "12:59:59"])
-def test_strategy_that_raises_leaves_the_day_where_it_raised(market: Path, at: str) -> None:
-    config = config_of(market, [HALF_DAY], list(N_BARS), ["1s", "30s", "1m"])
+@pytest.mark.parametrize("at", ["09:31:00", "10:02:17", "11:00:40", "12:59:59"])
+def test_strategy_that_raises_leaves_the_day_where_it_raised(
+    bars: Any, at: str, tmp_path: Path
+) -> None:
+    of = bars[HALF_DAY]
+    # One has its last bar within a minute that is not over when the strategy raises.
+    of = {"ALL": of["ALL"], "FEW": of["FEW"], "SOME": of["SOME"], "ENDS": of["ALL"][:5411]}
+    market = write_days(tmp_path, {HALF_DAY: {"1s": of}})
+    config = config_of(market, [HALF_DAY], list(of), ["1s", "30s", "1m"])
     stop_ns = ns_at(HALF_DAY, at)
 
     @ob.compiled(on="1s", intervals=["1m"])
