@@ -6,13 +6,14 @@ bar come before subscribers.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 
 from openbell._native.engine cimport SymbolEngine
+from openbell._native.memory cimport grown
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series, slots_ended
 from openbell._native.state cimport (
@@ -555,13 +556,6 @@ cdef class Told:
         pairs[self.n_corrected:] = sorted(pairs[self.n_corrected:], key=place_of)
         self.watched, self.bars = map(list, zip(*pairs))
         return 0
-
-
-cdef void* grown(void* memory, size_t n_bytes) except NULL:
-    cdef void* held = realloc(memory, n_bytes + 1)
-    if held == NULL:
-        raise MemoryError(f"no memory for {n_bytes} bytes of ranks")
-    return held
 
 
 def interval_of(Closing closing):

@@ -9,13 +9,14 @@ What each slice of a block holds is found beforehand: see ``slices.pyx``.
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 
 cimport numpy as cnp
 
 from openbell._native.closings cimport Closings
 from openbell._native.core cimport Core, count_base
 from openbell._native.engine cimport SymbolEngine
+from openbell._native.memory cimport grown
 from openbell._native.rings cimport SessionCore
 from openbell._native.slices cimport MOST_TICKS, Slices
 from openbell._native.state cimport (
@@ -511,13 +512,6 @@ cdef class ReplayCursor:
         if self.n_before_block - n_before < BARS_A_SYMBOL * self.n_engines:
             self.stretch *= 2
         return True
-
-
-cdef void* grown(void* memory, size_t n_bytes) except NULL:
-    cdef void* held = realloc(memory, n_bytes)
-    if held == NULL:
-        raise MemoryError(f"no memory for {n_bytes} bytes of a replay")
-    return held
 
 
 cdef class SliceRecords:

@@ -5,9 +5,10 @@ time costs a few looks a block, and one that does not trade a single one.
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from openbell._native.memory cimport grown
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, bucket_of, find_segment,
 )
@@ -140,10 +141,3 @@ cdef class Slices:
     cdef const int32_t* last(self, int64_t tick) noexcept:
         """Where it ends."""
         return self.order + self.ends[tick]
-
-
-cdef void* grown(void* memory, size_t n_bytes) except NULL:
-    cdef void* held = realloc(memory, n_bytes)
-    if held == NULL:
-        raise MemoryError(f"no memory for {n_bytes} bytes of slices")
-    return held

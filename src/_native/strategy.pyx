@@ -5,12 +5,13 @@ instant, and calls the strategy without a Python frame in between.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 
 cimport numpy as cnp
 
 from openbell._native.core cimport Core
 from openbell._native.engine cimport SymbolEngine
+from openbell._native.memory cimport grown
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport slots_ended
 from openbell._native.state cimport (
@@ -265,10 +266,3 @@ cdef inline int64_t end_at(cnp.ndarray ends, int64_t at) noexcept:
     if at >= cnp.PyArray_DIM(ends, 0):
         return INT64_MAX
     return (<int64_t*>cnp.PyArray_DATA(ends))[at]
-
-
-cdef void* grown(void* memory, size_t n_bytes) except NULL:
-    cdef void* held = realloc(memory, n_bytes + 1)
-    if held == NULL:
-        raise MemoryError(f"no memory for {n_bytes} bytes of views")
-    return held
