@@ -140,13 +140,15 @@ class Bench:
                 looker = threading.Thread(target=self._look, name="looker")
                 looker.start()
                 runner.start()
-                wait_until(lambda: session.phase == "running")
-                time.sleep(1.0)
-                yield
-                session.stop()
-                runner.join()
-                self._closed.put(None)
-                looker.join()
+                try:
+                    wait_until(lambda: session.phase == "running")
+                    time.sleep(1.0)
+                    yield
+                finally:
+                    session.stop()
+                    runner.join()
+                    self._closed.put(None)
+                    looker.join()
             server.stdin.close()
 
     def measure(self, how: str, n_seconds: int) -> dict[str, tuple[float, float]]:
