@@ -66,5 +66,5 @@ setup(
             "embedsignature.format": "python",
             "freethreading_compatible": False,
         },
-    )
+    ),
 )
