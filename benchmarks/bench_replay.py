@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import OPEN_NS, RAW_BAR, make_bars, make_root
+from benchmarks.data import N_DAY, OPEN_NS, RAW_BAR, make_bars, make_root
 from benchmarks.harness import Beside
 from openbell._native.replay import ReplayCursor
+from openbell.config import IndicatorConfig
+from openbell.processing import DataProcessor
 from openbell.schema import BAR_DTYPE, NS_PER_SECOND
 
 N_SYMBOLS = 500
@@ -30,8 +32,9 @@ def on_bar(record: object, bar: object) -> None:
 class Day:
     """A day that is loaded anew before each round."""
 
-    def __init__(self) -> None:
-        self.bars = [make_bars(N_BARS, seed=k) for k in range(8)]
+    def __init__(self, n_bars: int = N_BARS, gap_share: float = 0.0) -> None:
+        self.bars = [make_bars(n_bars, seed=k, gap_share=gap_share) for k in range(8)]
+        self.n_all = sum(len(self.bars[k % 8]) for k in range(N_SYMBOLS))
         self.cursor: Any = None
         self.held: Any = None
         self.raw = np.zeros((N_SYMBOLS, N_BARS), dtype=BAR_DTYPE).view(RAW_BAR)
@@ -52,7 +55,7 @@ class Day:
         np.copyto(self.copy, self.raw)
 
     def check(self) -> None:
-        assert self.cursor.n_bars == N_ALL
+        assert self.cursor.n_bars == self.n_all
         assert all(r.last_update_ns == OPEN_NS + N_BARS * NS_PER_SECOND for r in self.held[1])
 
 
@@ -117,3 +120,58 @@ def bench_replay_by_bar(beside: Beside) -> None:
         note=bars_per_second,
     )
     day.check()
+
+
+def bench_replay_of_a_sparse_day(beside: Beside) -> None:
+    # A whole day of which a tenth of the slots has a bar, beside a tenth of a day that has all.
+    sparse, dense = Day(N_DAY, gap_share=0.9), Day(N_DAY // 10)
+
+    def load() -> None:
+        sparse.load()
+        dense.load()
+
+    beside.times(
+        f"replay of {N_SYMBOLS} symbols, 90 % of the slots empty, callback per timestamp",
+        "the same of as many bars, no slot empty",
+        lambda: sparse.cursor.run(on_slice),
+        lambda: dense.cursor.run(on_slice),
+        prepare=load,
+        n=sparse.n_all,
+        goal=2.0,
+        rounds=5,
+        warmup_rounds=1,
+        note=bars_per_second,
+    )
+    assert sparse.cursor.n_bars == sparse.n_all
+
+
+def bench_replay_with_indicators(beside: Beside) -> None:
+    day = Day()
+    types = {"SMA": 20, "EMA": 20, "RSI": 14, "ATR": 14, "CCI": 14}
+
+    def read_all(record: Any, _bar: object) -> None:
+        for indicator in record.indicators.values():
+            indicator.value  # noqa: B018
+
+    def prepare() -> None:
+        day.load(lambda cursor: cursor.on_close("1m", read_all))
+        processor = DataProcessor(day.held[0])
+        for record in day.held[1]:
+            for kind, n in types.items():
+                config = IndicatorConfig(
+                    name=kind, type=kind, interval="1m", parameters={"timeperiod": n}
+                )
+                processor.add_indicator(record, config)
+
+    beside.times(
+        f"replay of {N_SYMBOLS} symbols, five 1m indicators of each read at each of its bars",
+        "memcpy of the bars",
+        lambda: day.cursor.run(on_slice),
+        day.memcpy,
+        prepare=prepare,
+        n=N_ALL,
+        rounds=3,
+        warmup_rounds=1,
+        note=bars_per_second,
+    )
+    assert all(i.ready for i in day.held[1][0].indicators.values())
