@@ -14,7 +14,7 @@ cimport numpy as cnp
 from cpython.ref cimport PyObject
 
 from openbell._native.arena cimport Extent, Py_REFCNT, extent_of
-from openbell._native.core cimport Core
+from openbell._native.core cimport CHUNK_ROWS, Core
 from openbell._native.rings cimport most_rows
 from openbell._native.state cimport (
     SEGMENT_COLUMNS, Bar, SeriesState, SymbolState, bucket_of, find_segment, is_sound, lower_bound,
@@ -24,7 +24,6 @@ from openbell._native.state cimport (
 cnp.import_array()
 
 cdef enum:
-    CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
     FEW_ROWS = 16          # so many out of order are put in one by one
 
 

@@ -18,7 +18,6 @@ from openbell.errors import SessionStateError
 
 
 cdef enum:
-    CHUNK_ROWS = 256       # 12 KiB read and as much written: folded while in the first-level cache
     FEW_ROWS = 12          # so many are folded one by one, sooner than level by level
 
 

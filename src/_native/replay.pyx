@@ -8,7 +8,7 @@ What each slice of a block holds is found beforehand: see ``slices.pyx``.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport free
 
 cimport numpy as cnp

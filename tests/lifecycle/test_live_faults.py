@@ -129,8 +129,9 @@ def test_day_of_faults_ends_as_a_replay_of_what_history_has(
     # What was done is counted; of what was on its way when a connection broke, nobody knows.
     counts = player.counts
     assert 0.8 * (counts["drops"] + counts["mutes"]) <= health.n_drops < n_connections
-    assert 0 < health.n_garbage <= counts["garbage"]
-    assert 0 < n_rejected <= counts["refused"]
+    assert 0.5 * counts["garbage"] <= health.n_garbage <= counts["garbage"]
+    # Four of six are bars that history may have brought first; of updates none comes first.
+    assert 0.5 * counts["refused"] / 3 <= n_rejected <= counts["refused"]
     assert 0.5 * (counts["garbage"] + counts["refused"]) <= health.n_garbage + n_rejected
     n_outside = counts["outside"] + counts["unknown"]
     assert 0.3 * n_outside <= health.n_outside <= n_outside

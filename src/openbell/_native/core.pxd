@@ -9,6 +9,9 @@ from libc.stdint cimport INT64_MIN, int64_t
 from openbell._native.folds cimport Folds, fold_bar
 from openbell._native.state cimport Bar, SeriesState, SymbolState, is_sound
 
+cdef enum:
+    CHUNK_ROWS = 256     # 12 KiB read and as much written: folded while in the first-level cache
+
 cdef enum Refusal:
     STORED = 0
     NOT_FINITE = 1
