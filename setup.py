@@ -15,8 +15,8 @@ from setuptools import Extension, setup
 
 MODULES = (
     "arena", "rings", "folds", "core", "block", "engine", "values", "gap_runs", "series",
-    "latest", "events", "closings", "strategy", "compiled", "slices", "replay", "columns",
-    "batches", "gap_notes", "json_rows", "arrow_batch",
+    "latest", "events", "watched", "closings", "strategy", "compiled", "slices", "replay",
+    "columns", "batches", "gap_notes", "json_rows", "arrow_batch",
 )  # fmt: skip
 
 debug = os.environ.get("OPENBELL_DEBUG") == "1"

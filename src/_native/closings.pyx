@@ -6,24 +6,26 @@ bar come before subscribers.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memset
 
-cimport numpy as cnp
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.ref cimport PyObject
 
+from openbell._native.arena cimport Py_REFCNT
 from openbell._native.engine cimport SymbolEngine
-from openbell._native.memory cimport grown
 from openbell._native.rings cimport SessionCore
 from openbell._native.series cimport Series, slots_ended
 from openbell._native.state cimport (
-    N_CHANGES_KEPT, SeriesState, bucket_of, end_of, lower_bound,
+    N_CHANGES_KEPT, OB_PREFETCH, Bar, SeriesState, bucket_of, end_of, lower_bound,
 )
-from openbell._native.values cimport BarData, make_bar
+from openbell._native.values cimport BarData, make_bar, refill_bar
+from openbell._native.watched cimport Closing, Told, Watched, n_disturbed
+
+from openbell._native.watched import interval_of, symbol_of
 
 from openbell.errors import SessionStateError
 
-cnp.import_array()
+cdef enum:
+    SLICES_READ = 32      # so many are caught up with before they are told, when one was read
 
 cdef extern from *:
     """
@@ -38,64 +40,6 @@ cdef extern from *:
     #endif
     """
     int OB_LOWEST_BIT(uint64_t bits) noexcept nogil
-
-
-cdef class Watched:
-    """One series of one record, and how far it has been told."""
-
-    @property
-    def symbol(self):
-        return self.engine.symbol
-
-
-cdef class Closing:
-    """One interval that somebody watches: its slots, and each record's series."""
-
-    def __dealloc__(self):
-        free(self.ranks)
-        free(self.bits)
-
-    cdef int64_t end_ns(self):
-        if self.at >= cnp.PyArray_DIM(self.ends, 0):
-            return INT64_MAX
-        return (<int64_t*>cnp.PyArray_DATA(self.ends))[self.at]
-
-    cdef int rank(self, dict places) except -1:
-        """Learn which of the records watched stands in which place of the replay."""
-        cdef Watched watched
-        cdef int64_t n_words = len(self.watched) // 64 + 1
-        cdef int64_t n_places = 0
-        cdef int64_t k
-        cdef int64_t place
-        self.is_ranked = True
-        self.is_direct = True
-        self.is_eager = False
-        for watched in self.watched:
-            self.is_eager |= len(watched.eager) > 0
-            if not watched.series.is_base or watched.engine not in places:
-                self.is_direct = False
-                return 0
-            n_places = max(n_places, <int64_t>places[watched.engine] + 1)
-        self.ranks = <int32_t*>grown(self.ranks, n_places * sizeof(int32_t))
-        self.bits = <uint64_t*>grown(self.bits, n_words * sizeof(uint64_t))
-        memset(self.ranks, 0xff, n_places * sizeof(int32_t))
-        memset(self.bits, 0, n_words * sizeof(uint64_t))
-        for k, watched in enumerate(self.watched):
-            place = places[watched.engine]
-            self.ranks[place] = <int32_t>k
-        self.n_places = n_places
-        self.n_words = n_words
-        return 0
-
-    cdef void mark(self, const int32_t* places, int64_t n) noexcept:
-        cdef int64_t i
-        cdef int32_t rank
-        # What raised may have left some.
-        memset(self.bits, 0, self.n_words * sizeof(uint64_t))
-        for i in range(n):
-            rank = self.ranks[places[i]] if places[i] < self.n_places else -1
-            if rank >= 0:
-                self.bits[rank >> 6] |= <uint64_t>1 << (rank & 63)
 
 
 cdef class Closings:
@@ -238,7 +182,9 @@ cdef class Closings:
         if watched is None:
             watched = Watched.__new__(Watched)
             watched.engine = engine
+            watched.symbol = engine.core.symbol
             watched.closing = closing
+            watched.n_seen = -1
             watched.series = Series(engine.core, name)
             watched.told_ns = INT64_MIN
             d = watched.series.state
@@ -335,8 +281,8 @@ cdef class Closings:
                 told = Told.__new__(Told)
             if not closing.is_ranked:
                 closing.rank(self.places)
-                self.reads_slices |= closing.is_direct
             if closing.is_direct:
+                self.reads_slices = True
                 # In their order, and without a look at the others.
                 closing.mark(places, n)
                 for i in range(closing.n_words):
@@ -368,13 +314,18 @@ cdef class Closings:
 
     cdef int tell_each(self, Closing closing, int64_t now_ns, const int32_t* places,
                        int64_t n) except -1:
-        # No list, no order to make: each bar of the slice is told when it is found.
+        # No list, no order to make: each bar of the slice is told where it lies, and its record
+        # follows when somebody reads it.
+        cdef list all_watched = closing.watched
         cdef Watched watched
-        cdef const SeriesState* d
+        cdef Watched last = None
+        cdef const Bar* row
+        cdef BarData bar = None
         cdef Told told
         cdef uint64_t bits
         cdef int64_t word
         callback = (<tuple>closing.callbacks[0])[0]
+        interval = closing.interval.name
         while closing.end_ns() <= now_ns:
             closing.at += 1
         closing.mark(places, n)
@@ -388,24 +339,44 @@ cdef class Closings:
                         continue
                     closing.bits[word] = bits & (bits - 1)
                     watched = <Watched>PyList_GET_ITEM(
-                        closing.watched, 64 * word + OB_LOWEST_BIT(bits))
-                    d = watched.series.state
-                    if not watched.engine.core.attached:
-                        continue
-                    if (d.n == 0 or d.rows[d.n - 1].timestamp <= watched.told_ns
-                            or (d.n > 1 and d.rows[d.n - 2].timestamp > watched.told_ns)):
-                        told = Told.__new__(Told)
-                        self.collect(watched, now_ns, told)
-                        self.dispatch(told)
-                        continue
-                    watched.told_ns = d.rows[d.n - 1].timestamp
-                    watched.revision = d.revision
-                    callback(watched.engine, make_bar(
-                        d.rows + d.n - 1, watched.series.core.symbol, watched.series.interval))
+                        all_watched, 64 * word + OB_LOWEST_BIT(bits))
+                    row = watched.head
+                    if (watched.n_seen != n_disturbed(self.root)
+                            or row.timestamp + closing.step_ns != now_ns):
+                        row = watched.find_head()
+                        if row == NULL or row.timestamp + closing.step_ns != now_ns:
+                            told = Told.__new__(Told)
+                            self.collect(watched, now_ns, told)
+                            self.dispatch(told)
+                            continue
+                    else:
+                        last = watched
+                    watched.told_ns = row.timestamp
+                    watched.head = row + 1
+                    OB_PREFETCH(row + 1)
+                    OB_PREFETCH(&(row + 1).volume)
+                    if bar is None:
+                        bar = make_bar(row, watched.symbol, interval)
+                    else:
+                        refill_bar(bar, row, watched.symbol)
+                    callback(watched.engine, bar)
+                    if Py_REFCNT(<PyObject*>bar) > 1:
+                        # Somebody keeps it.
+                        bar = None
             except Exception as error:
+                bar = None
                 if self.on_error is None:
                     raise
-                self.on_error(watched.engine, watched.series.interval, callback, error)
+                self.on_error(watched.engine, interval, callback, error)
+        if not self.reads_slices:
+            # Whoever was told looked at its record, which followed then: the next ones will be.
+            self.reads_slices = (
+                last is not None and last.engine.state.settled_ns >= now_ns)
+            self.n_read = 0
+        else:
+            # Now and then one has to see whether they still are.
+            self.n_read += 1
+            self.reads_slices = self.n_read < SLICES_READ
         return 0
 
     cpdef int tell_of(self, records) except -1:
@@ -540,36 +511,3 @@ cdef class Closings:
                     raise
                 self.on_error(watched.engine, watched.series.interval, callback, error)
         return 0
-
-
-cdef class Told:
-    """What is to be told, in this order: each bar, and of which series it is."""
-
-    def __cinit__(self):
-        self.watched = []
-        self.bars = []
-        self.is_in_order = True
-
-    cdef int sort(self) except -1:
-        # Corrections stay before all others, in the order they were found.
-        cdef list pairs = list(zip(self.watched, self.bars))
-        pairs[self.n_corrected:] = sorted(pairs[self.n_corrected:], key=place_of)
-        self.watched, self.bars = map(list, zip(*pairs))
-        return 0
-
-
-def interval_of(Closing closing):
-    return closing.interval
-
-
-def symbol_of(Watched watched):
-    return watched.engine.core.symbol
-
-
-def place_of(tuple pair):
-    cdef Watched watched = pair[0]
-    cdef BarData bar = pair[1]
-    return (
-        end_of(watched.series.state, bar.bar.timestamp), watched.closing.interval,
-        watched.engine.core.symbol,
-    )

@@ -87,6 +87,7 @@ cdef class Core(Folds):
         """Forget the bars that wait behind the visible head."""
         self.catch_up()
         self.state.base.n_waiting = 0
+        self.root.n_meddled += self.state.is_fed
         self.arm()
 
     def rebuild(self):
@@ -131,6 +132,7 @@ cdef class Core(Folds):
             self.state.now_ns = &self.own_clock_ns
             self.state.next_ts = INT64_MIN
             self.attached = False
+            self.root.n_changes += 1
 
     cdef int settle(self) except -1:
         """Close what the session's clock has ended since the last look."""

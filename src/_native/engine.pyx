@@ -149,11 +149,6 @@ cdef class SymbolEngine:
             raise refusal(self.core, code, interval, &bar)
 
     @property
-    def symbol(self):
-        """Name of the symbol."""
-        return self.core.symbol
-
-    @property
     def base_interval(self):
         """The interval that arrives; all derived ones are folded from it."""
         return self.core.names[0]

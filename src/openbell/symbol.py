@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from math import nan
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from openbell._native.core import Core
 from openbell._native.engine import SymbolEngine
@@ -109,6 +109,7 @@ class SymbolSessionData(SymbolEngine):
         "indicators",
         "meets_session_config_requirements",
         "n_reserve",
+        "symbol",
         "upgraded_from_adhoc",
     )
 
@@ -140,6 +141,8 @@ class SymbolSessionData(SymbolEngine):
         core = Core(symbol, capacity)
         core.link(base, sources)
         self._attach_core(core)
+        # A slot: callbacks read it for each bar, and a native property costs them three times that.
+        self.symbol: Final = symbol
         self.meets_session_config_requirements = meets_session_config_requirements
         self.added_by: AddedBy = added_by
         self.auto_provisioned = auto_provisioned

@@ -13,3 +13,9 @@ cdef class BarData:
 
 
 cdef BarData make_bar(const Bar* bar, str symbol, str interval)
+
+
+cdef inline void refill_bar(BarData bar, const Bar* row, str symbol):
+    # Only one that nobody else has seen, or keeps.
+    bar.bar = row[0]
+    bar.symbol = symbol
