@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator
 from datetime import date, timedelta
+from functools import partial
+from queue import SimpleQueue
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -237,3 +240,23 @@ def test_clusters_put_gaps_near_each_other_together() -> None:
 def test_clusters_keep_intervals_apart() -> None:
     found = list(clusters([gap("A", 4, 1), gap("A", 4, 1, "1s")]))
     assert sorted(c.interval for c in found) == ["1m", "1s"]
+
+
+class SlowQueue(SimpleQueue):  # type: ignore[type-arg]
+    """What is taken from it is in nobody's hands for a moment."""
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        job = super().get(*args, **kwargs)
+        sleep(0.05)
+        return job
+
+
+def test_worker_is_not_idle_before_what_was_submitted_is_done() -> None:
+    done: list[int] = []
+    scene = Scene(Past())
+    scene.worker._jobs = SlowQueue()
+    with scene:
+        for n in range(3):
+            scene.worker.submit(partial(done.append, n))
+            wait_until(lambda: scene.worker.is_idle)
+            assert len(done) == n + 1

@@ -141,7 +141,8 @@ class QualityWorker:
         self._over = threading.Event()
         self._looks_for_gaps = False
         self._next_look_ns = 0
-        self._n_busy = 0
+        self._n_unfinished = 0
+        self._is_busy = False
         self._thread = threading.Thread(target=self._work, name="openbell quality", daemon=True)
 
     def start(self) -> None:
@@ -150,14 +151,14 @@ class QualityWorker:
 
     def submit(self, job: Callable[[], object]) -> None:
         """Have a job done. What it raises is logged."""
-        self._jobs.put(job)
+        self._put(job)
 
     def ask(self, wanted: Range) -> None:
         """Ask history for a range, until it answers for every symbol or was asked too often."""
         with self._lock:
             if not any(owed.takes_in(wanted) for owed in self._owed):
                 self._owed.append(wanted)
-        self._jobs.put(_nothing)
+        self._put(_nothing)
 
     def forget(self, symbol: str) -> None:
         """Ask for a symbol no more."""
@@ -170,12 +171,12 @@ class QualityWorker:
         """Ask for the gaps that are due: at once, and from now on."""
         self._looks_for_gaps = True
         self._next_look_ns = 0
-        self._jobs.put(_nothing)
+        self._put(_nothing)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, waits, or is owed."""
-        return not self._n_busy and self._jobs.empty() and not self._owed
+        return not self._n_unfinished and not self._is_busy and not self._owed
 
     @property
     def n_owed(self) -> int:
@@ -196,15 +197,22 @@ class QualityWorker:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _put(self, job: Callable[[], object]) -> None:
+        # Counted until it is done: between the queue and the thread it would be nowhere.
+        with self._lock:
+            self._n_unfinished += 1
+        self._jobs.put(job)
+
     def _work(self) -> None:
         while not self._over.is_set():
             try:
                 job = self._jobs.get(timeout=self._wait_s())
+                n_taken = 1
             except Empty:
-                job = _nothing
+                job, n_taken = _nothing, 0
             if job is None:
                 return
-            self._n_busy = 1
+            self._is_busy = True
             for task in (job, self._ask_owed, self._ask_for_gaps):
                 if self._over.is_set():
                     return
@@ -213,7 +221,9 @@ class QualityWorker:
                 except Exception:
                     # Whatever it is, the next task may succeed: the day goes on.
                     _log.exception("in the quality thread")
-            self._n_busy = 0
+            self._is_busy = False
+            with self._lock:
+                self._n_unfinished -= n_taken
 
     def _wait_s(self) -> float:
         share = self._quality.retries.retry_interval_s / _LOOKS_PER_RETRY
