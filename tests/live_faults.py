@@ -17,10 +17,12 @@ import msgpack
 import numpy as np
 
 import openbell as ob
+from openbell.live.health import FeedHealth
 from openbell.sources.live_manager import LiveDataManager
 from tests.lifecycle_days import window_of
 from tests.live_market import (
     EVE,
+    LONGEST_STEP_NS,
     MINUTE,
     SECOND,
     HeldClock,
@@ -31,6 +33,7 @@ from tests.live_market import (
     live_config,
 )
 from tests.servers.alpaca import AlpacaServer, bar_message
+from tests.waiting import wait_until
 
 #: A bar comes so long after its end; a correction of it so long.
 SENT_NS, CORRECTED_NS = 50_000_000, 30 * SECOND
@@ -286,6 +289,8 @@ _FAULTS: dict[str, Callable[..., None]] = {
 class Player:
     """Sends a script by a clock, from a thread of its own. What it raises is kept.
 
+    The clock is looked at all the time, and stands while what was due is not done.
+
     Attributes
     ----------
     session : SessionCoordinator or None
@@ -301,6 +306,7 @@ class Player:
         self.counts: dict[str, int] = {}
         self.asked: dict[str, bool] = {}
         self.error: BaseException | None = None
+        self._n_drops = 0
         self._unmuted_at: int | None = None
         self._order: dict[int, int] = {}
         self._over = threading.Event()
@@ -309,6 +315,7 @@ class Player:
 
     def __enter__(self) -> Player:
         self.catch_up()
+        self._hold_clock()
         self._thread.start()
         return self
 
@@ -324,18 +331,31 @@ class Player:
 
     def _play(self) -> None:
         try:
-            for at_ns, action in self._to_do:
-                while not self._over.is_set():
-                    left = self.clock.wall_seconds_until(at_ns)
-                    if left <= 0:
-                        break
-                    self._over.wait(left)
-                if self._over.is_set():
-                    return
+            while self._wait():
                 self._perhaps_unmute()
-                action(self)
+                self._to_do.popleft()[1](self)
+                self._hold_clock()
         except BaseException as error:
             self.error = error
+            self.clock.stands_at_ns = None
+
+    def _wait(self) -> bool:
+        # Until something is to be done; False when nothing will be.
+        longest_s = LONGEST_STEP_NS / 4e9
+        while not self._over.is_set():
+            now_ns = self.clock.now_ns()
+            left_s = longest_s
+            if self._to_do:
+                left_s = self.clock.wall_seconds((self._to_do[0][0] - now_ns) / SECOND)
+                if left_s <= 0:
+                    return True
+            self._over.wait(min(left_s, longest_s))
+        return False
+
+    def _hold_clock(self) -> None:
+        # The clock waits for who is late, not for who is at work.
+        late_ns = int(LONGEST_STEP_NS * self.clock.speed)
+        self.clock.stands_at_ns = self._to_do[0][0] + late_ns if self._to_do else None
 
     def note(self, what: str, n: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + n
@@ -362,24 +382,35 @@ class Player:
         self._order[minute] = seed
 
     def drop(self) -> None:
-        self.note("drops", self.is_connected)
-        self.server.drop()
+        self._wait_connected()
+        self._break()
 
     def refuse(self) -> None:
+        self._wait_connected()
         self.server.refuse_connections = True
-        self.drop()
+        self._break()
+
+    def _break(self) -> None:
+        self._n_drops = self._feed.n_drops + 1
+        self.note("drops")
+        self.server.drop()
 
     def let_in(self) -> None:
         self.server.refuse_connections = False
 
     @property
-    def is_connected(self) -> bool:
-        """Whether somebody is subscribed."""
-        return bool(self.server.subscribed["bars"])
+    def _feed(self) -> FeedHealth:
+        assert self.session is not None
+        return self.session.feed_health[0]
+
+    def _wait_connected(self) -> None:
+        # The clock stands: a loss that the session did not hear of, or is not back from, is over.
+        wait_until(lambda: self._feed.connected and self._feed.n_drops >= self._n_drops)
 
     def mute(self) -> None:
         # As a connection that hangs: another one is not.
-        self.note("mutes", self.is_connected)
+        self._wait_connected()
+        self.note("mutes")
         self._unmuted_at = self.server.n_connections + 1
         self.server.is_mute = True
 

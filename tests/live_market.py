@@ -24,6 +24,8 @@ SECOND = 10**9
 MINUTE = 60 * SECOND
 EVE = date(2025, 7, 1)
 STREAMS = ["1m", "5m", "15m", "1h"]
+#: A held clock goes no further than so much time of the wall from one look at it to the next.
+LONGEST_STEP_NS = 10_000_000
 
 Row = tuple[int, float, float, float, float, float]
 #: A symbol and a minute of the day.
@@ -90,10 +92,16 @@ def _values(rng: np.random.Generator, price: float) -> tuple[float, float, float
 
 
 class HeldClock(AcceleratedClock):
-    """Stands until it is let go, and is slow from an instant on while something is under way.
+    """Stands until it is let go, and goes on no faster than who lives by it.
 
-    What has to be imported and compiled takes no session time then, and what is asked for after
-    the close has the time of the wall that it needs on a busy machine.
+    What has to be imported and compiled takes no session time, nor does a moment in which the
+    whole process waits for a processor. From an instant on it is slow while something is under
+    way: what is asked for after the close has the time of the wall that it needs.
+
+    Attributes
+    ----------
+    stands_at_ns : int or None
+        It goes no further: what the market does before is not done yet.
     """
 
     def __init__(self, start_ns: int, speed: float, slow_from_ns: int) -> None:
@@ -101,17 +109,21 @@ class HeldClock(AcceleratedClock):
         self._full_speed, self._slow_from_ns = speed, slow_from_ns
         self._is_held = True
         self._turning = threading.Lock()
+        self.stands_at_ns: int | None = None
         self.is_busy: Callable[[], bool] = lambda: False
 
     def now_ns(self) -> int:
         with self._turning:
             if self._is_held:
                 return self._start_ns
-            now_ns = super().now_ns()
-            is_slow = now_ns > self._slow_from_ns and self.is_busy()
-            speed = self._full_speed / 6 if is_slow else self._full_speed
-            if speed != self.speed:
-                self._start_ns, self._began_ns, self.speed = now_ns, monotonic_ns(), speed
+            wall_ns = monotonic_ns()
+            passed_ns = min(wall_ns - self._began_ns, LONGEST_STEP_NS)
+            is_slow = self._start_ns > self._slow_from_ns and self.is_busy()
+            self.speed = self._full_speed / 6 if is_slow else self._full_speed
+            now_ns = self._start_ns + int(passed_ns * self.speed)
+            if self.stands_at_ns is not None:
+                now_ns = max(self._start_ns, min(now_ns, self.stands_at_ns))
+            self._start_ns, self._began_ns = now_ns, wall_ns
             return now_ns
 
     def go(self) -> None:

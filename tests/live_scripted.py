@@ -236,6 +236,10 @@ def serve(session: ob.SessionCoordinator, day: Any, is_done: Callable[[], object
 def quieten(session: ob.SessionCoordinator, day: Any) -> None:
     """Wait until nothing is loaded, and history is asked for nothing."""
     now_ns = session.live.data.clock.now_ns()
+    # What was removed while it was loaded is pending no more, but under way.
+    is_loaded = threading.Event()
+    session.live.feed.worker.submit(is_loaded.set)
+    wait_until(is_loaded.is_set)
 
     def is_quiet() -> bool:
         owed = session.live.feed.worker._owed

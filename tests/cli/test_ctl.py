@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,21 @@ def served(name: str) -> Iterator[Slow]:
     with serve_control(slow, name):
         yield slow
         slow.may_go_on.set()
+
+
+class Waiting(dict[str, object]):
+    """Who is pending, until that was looked at so often; then something happens."""
+
+    def __init__(self, symbol: str, n_looks: int, then: Callable[[], object]) -> None:
+        super().__init__({symbol: None})
+        self._n_looks, self._then = n_looks, then
+
+    def __contains__(self, symbol: object) -> bool:
+        is_pending = super().__contains__(symbol)
+        self._n_looks -= 1
+        if not self._n_looks:
+            self._then()
+        return is_pending
 
 
 def words_of(out: str) -> list[list[str]]:
@@ -184,15 +199,19 @@ def test_ctl_of_several_replays_lists_them_and_takes_a_name_or_pid(run: Any, dat
 def test_ctl_of_a_session_that_hangs_says_so_and_reaches_the_others(
     run: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def reaches(name: str) -> bool:
+        # On a busy machine one that lives may need longer for an answer, too.
+        return bool(run("ctl", "pause", "--session", name)[0] == 0)
+
     monkeypatch.setattr("openbell.cli.ctl._LONGEST_LOOK_S", 0.1)
     with replaying(dataset) as running, served("mine"):
         running.send_signal(signal.SIGSTOP)
         code, out, _ = run("ctl", "status")
         assert code == 2
         assert [str(running.pid), "-", "-", "no", "answer", "0"] in words_of(out)
-        assert run("ctl", "pause", "--session", "mine")[0] == 0
+        wait_until(lambda: reaches("mine"))
         running.send_signal(signal.SIGCONT)
-        assert run("ctl", "pause", "--session", "paced")[0] == 0
+        wait_until(lambda: reaches("paced"))
 
 
 def test_ctl_of_a_replay_that_is_killed_says_that_it_ended(
@@ -289,18 +308,15 @@ def test_ctl_adding_prints_json_and_fails_all_the_same(run: Any) -> None:
 def test_ctl_waiting_for_a_symbol_of_a_paused_session_says_why(run: Any) -> None:
     with served("mine") as slow:
         slow.may_go_on.set()
-        slow.pending, slow.phase = {"AAPL": None}, "paused"
 
         def load() -> None:
             slow.pending = {}
 
+        slow.pending, slow.phase = Waiting("AAPL", 3, load), "paused"
         loaded = ob.SymbolSessionData("AAPL", meets_session_config_requirements=True)
         loaded.is_loaded = True
         slow.root.register_symbol_data(loaded)
-        loading = threading.Timer(0.3, load)
-        loading.start()
         code, out, err = run("ctl", "add", "AAPL", "--wait")
-        loading.join()
     assert (code, out) == (0, "AAPL: loaded\n")
     assert err == ["the session is paused: symbols are loaded when it goes on"]
 
@@ -313,19 +329,13 @@ def test_ctl_waiting_for_a_symbol_that_never_comes_returns_1(
     run: Any, phase: str, said: str
 ) -> None:
     with served("mine") as slow:
-        slow.pending = {"AAPL": None}
-
-        def forgets(symbol: str) -> bool:
-            forgetting.start()
-            return True
 
         def forget() -> None:
             slow.phase, slow.pending = phase, {}
 
-        forgetting = threading.Timer(0.2, forget)
-        slow.add_symbol = forgets  # type: ignore[method-assign]
+        slow.pending = Waiting("AAPL", 3, forget)
+        slow.add_symbol = lambda symbol: True  # type: ignore[method-assign]
         code, out, err = run("ctl", "add", "AAPL", "--wait")
-        forgetting.join()
     assert (code, out, len(err)) == (1, "", 1)
     assert err[0].endswith(f"add: AAPL: {said}")
 

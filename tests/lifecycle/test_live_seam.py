@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -217,20 +217,19 @@ def test_missing_bar_is_asked_for_again_until_history_has_it() -> None:
             take_in(session)
         day.feed.look_for_gaps()
         series = session.root["A"].bars["1m"]
-        for n in range(3):
-            n_answered = source.n_answered
-            clock.stand_at(minutes(4) + n * MINUTE // 10)
-            wait_until(lambda n=n_answered: source.n_answered > n)
-        take_in(session)
-        assert len(series) == 3
-        source.put(row_of(2, 1))
 
-        def is_held() -> bool:
+        def goes_on(holds: Callable[[], bool]) -> bool:
+            # An answer may be one to what was asked before: only time brings another.
             clock.stand_at(clock.now_ns() + MINUTE // 100)
             take_in(session)
-            return len(series) == 4
+            return holds()
 
-        wait_until(is_held)
+        for _ in range(3):
+            n_answered = source.n_answered
+            wait_until(lambda n=n_answered: goes_on(lambda: source.n_answered > n))
+        assert len(series) == 3
+        source.put(row_of(2, 1))
+        wait_until(lambda: goes_on(lambda: len(series) == 4))
         assert [gap.start_ns for gap in series.gaps if gap.start_ns < minutes(4)] == []
         assert session.feed_health[0].n_backfilled == 1
 
@@ -435,14 +434,19 @@ def test_stop_ends_the_run_within_two_seconds_in_every_phase(
     with playing(
         plain_script(market), monkeypatch.setenv, speed=60.0, starts_ns=minutes(starts)
     ) as (player, session):
-        told = threading.Event()
         if phase == "loading":
-            session.on_progress(lambda *_: told.set())
+            # From its first question about the day on, it waits for answers.
+            load_since = session.live.data.load_since
+
+            def load_slowly(*asked: Any) -> Iterator[Any]:
+                player.server.rest_delay_s = 3.0
+                return load_since(*asked)
+
+            monkeypatch.setattr(session.live.data, "load_since", load_slowly)
         with running(session) as thread:
             if phase == "loading":
-                wait_until(lambda: session.phase == "validating" or session.phase == "loading")
-                player.server.rest_delay_s = 3.0
-                wait_until(lambda: session.phase == "loading")
+                wait_until(lambda: player.server.rest_delay_s)
+                assert session.phase == "loading"
             else:
                 wait_until(lambda: session.phase == ("waiting" if starts < 0 else "running"))
             if phase == "paused":

@@ -271,6 +271,7 @@ def test_server_that_closes_finishes_what_is_under_way_and_answers(slow: Slow) -
         wait_until(lambda: slow.asked == ["AAPL"])
         closing = threading.Thread(target=served.close)
         closing.start()
+        wait_until(lambda: "closed" in repr(served))
         slow.may_go_on.set()
         assert one.answer()["ok"]
         assert one.is_over()

@@ -211,9 +211,13 @@ def test_snapshot_while_days_come_and_go_always_succeeds() -> None:
     root = ob.SessionData()
     taker = SnapshotTaker(root)
     is_over = threading.Event()
+    n_taken = 0
 
     def live() -> None:
-        for k in range(200):
+        for k in range(100_000):
+            # It may be through before the other thread has had a turn.
+            if k >= 200 and n_taken:
+                break
             root.begin(WINDOW if k % 2 else NEXT_WINDOW)
             for symbol in ("AAPL", "MSFT", "TSLA"):
                 root.register_symbol(symbol).append_block(minutes(0, 1, 3))
@@ -226,7 +230,6 @@ def test_snapshot_while_days_come_and_go_always_succeeds() -> None:
 
     days = threading.Thread(target=live)
     days.start()
-    n_taken = 0
     while not is_over.is_set():
         n_taken += len(taker.take().symbols) <= 3
     days.join()
