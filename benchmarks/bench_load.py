@@ -37,7 +37,7 @@ def write_day(folder: Path, window: ob.SessionWindow, names: list[str], interval
 def decode(path: Path, footer: pq.FileMetaData, groups: list[int]) -> None:
     with pq.ParquetFile(path, metadata=footer) as file:
         for _ in file.iter_batches(
-            batch_size=1 << 13, row_groups=groups, columns=COLUMNS, use_threads=False
+            batch_size=1 << 14, row_groups=groups, columns=COLUMNS, use_threads=False
         ):
             pass
 

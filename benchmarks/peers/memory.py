@@ -20,6 +20,7 @@ from openbell.schema import NS_PER_SECOND
 
 ALL_INTERVALS = ("1s", *INTERVALS)
 N_SYMBOLS = 50
+N_FEW = 10
 
 
 def resident() -> int:
@@ -47,6 +48,8 @@ def make_work(take_in: Callable[[], Any], counted: Callable[[Any], Digest]) -> W
 
 def openbell_records(n_symbols: int, _n_threads: int) -> Work:
     bars = days(n_symbols)
+    # What it imports only now is not the bars'.
+    make_root(0)
 
     def take_in() -> Any:
         root, records = make_root(n_symbols)
@@ -181,6 +184,13 @@ JOB = Job(
             n_symbols=N_SYMBOLS,
             goals={"": 52},
             note=f"{N_SYMBOLS} symbol-days of 1s and 8 intervals",
+        ),
+        System(
+            "openbell records, few",
+            openbell_records,
+            n_symbols=N_FEW,
+            goals={"": 52},
+            note=f"{N_FEW} symbol-days",
         ),
         System(
             "pandas",

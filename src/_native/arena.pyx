@@ -40,9 +40,9 @@ cdef inline size_t round_up(size_t n, size_t unit) noexcept:
 
 
 cdef inline size_t step_of(size_t n) noexcept:
-    # Sizes go in steps of 64 to 128 for each doubling: 1.6 % of waste at most.
+    # Sizes go in steps of 256 to 512 for each doubling: 0.4 % of waste at most.
     cdef size_t unit = LINE
-    while (unit << 7) <= n:
+    while (unit << 9) <= n:
         unit <<= 1
     return unit
 
@@ -78,8 +78,8 @@ cdef class Arena:
         self._plain = os.environ.get("OPENBELL_PLAIN_MALLOC") == "1"
         self._chunks = []
         self._free = {}
-        self._next = NULL
-        self._left = 0
+        self._next = self._spare = NULL
+        self._left = self._n_spare = 0
         self._skew = 1
         self.n_reserved_bytes = 0
         self.n_used_bytes = 0
@@ -103,14 +103,7 @@ cdef class Arena:
         elif not fresh:
             extent.data = <char*><uintptr_t>held.pop()
         else:
-            # Starts at odd multiples of a cache line apart: rings that all begin on a page
-            # would fight for the same cache sets when every symbol writes its n-th bar.
-            if self._left < size + self._skew * LINE:
-                self.grow(size + self._skew * LINE)
-            extent.data = self._next
-            self._next += size + self._skew * LINE
-            self._left -= size + self._skew * LINE
-            self._skew = (self._skew + 2) % 8 | 1
+            extent.data = self.cut(size)
         extent.arena = self
         extent.n_bytes = size
         self.n_used_bytes += size
@@ -120,6 +113,24 @@ cdef class Arena:
                 (<volatile char*>extent.data)[at] = 0
                 at += PAGE
         return extent
+
+    cdef char* cut(self, size_t size) except NULL:
+        # Starts at odd multiples of a cache line apart: rings that all begin on a page
+        # would fight for the same cache sets when every symbol writes its n-th bar.
+        cdef size_t n_bytes = size + self._skew * LINE
+        cdef char* data
+        if n_bytes <= self._n_spare:
+            data = self._spare
+            self._spare += n_bytes
+            self._n_spare -= n_bytes
+        else:
+            if self._left < n_bytes:
+                self.grow(n_bytes)
+            data = self._next
+            self._next += n_bytes
+            self._left -= n_bytes
+        self._skew = (self._skew + 2) % 8 | 1
+        return data
 
     cdef void give_back(self, char* data, size_t n_bytes):
         cdef list held
@@ -147,6 +158,10 @@ cdef class Arena:
         if size >= FIRST_HUGE_CHUNK:
             ob_ask_for_huge_pages(aligned, size)
         self._chunks.append(<uintptr_t>chunk)
+        # What is left of the chunk before is too short for this one, not for each of the next.
+        if self._left > self._n_spare:
+            self._spare = self._next
+            self._n_spare = self._left
         self._next = aligned
         self._left = size
         self.n_reserved_bytes += size

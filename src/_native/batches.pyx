@@ -1,7 +1,7 @@
 """Arrays of bars, filled from decoded columns that come in batches, and judged on the way."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport strcmp, strncmp
 
@@ -46,21 +46,87 @@ cdef extern from *:
         const void** buffers
         ArrowArray** children
 
+cdef extern from *:
+    """
+    #define OB_UNSOUND 1
+    #define OB_JUMPS 2
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <immintrin.h>
+    #define OB_ARE(a, relation, b) _mm512_cmp_pd_mask(a, b, _CMP_##relation##_OQ)
+    /* A line of four pairs: the i-th of each of the first two, the k-th of each of the others. */
+    #define OB_PUT(line, a, b, i, c, d, k) _mm512_stream_pd( \\
+        rows + 8 * (line), _mm512_shuffle_f64x2( \\
+            _mm512_shuffle_f64x2(a, b, 0x11 * (i)), _mm512_shuffle_f64x2(c, d, 0x11 * (k)), 0x88))
+
+    static int ob_joins_eights(void) { return __builtin_cpu_supports("avx512f"); }
+
+    /* Eight rows are six lines of the cache: written past it, none has to be fetched before. */
+    __attribute__((target("avx512f")))
+    static int ob_join_eights(const char *const *columns, int64_t first, int64_t n, void *out,
+                              int64_t step) {
+        const __m512d most = _mm512_set1_pd(__builtin_inf());
+        const __m512d least = _mm512_set1_pd(-__builtin_inf());
+        const __m512i steps = _mm512_set1_epi64(step);
+        __m512i jumps = _mm512_setzero_si512();
+        unsigned sound = 0xff;
+        double *rows = (double *)out;
+        for (int64_t i = first; i < first + n; i += 8, rows += 48) {
+            const __m512d t = _mm512_loadu_pd((const double *)columns[0] + i);
+            const __m512d before = _mm512_loadu_pd((const double *)columns[0] + i - 1);
+            const __m512d o = _mm512_loadu_pd((const double *)columns[1] + i);
+            const __m512d h = _mm512_loadu_pd((const double *)columns[2] + i);
+            const __m512d l = _mm512_loadu_pd((const double *)columns[3] + i);
+            const __m512d c = _mm512_loadu_pd((const double *)columns[4] + i);
+            const __m512d v = _mm512_loadu_pd((const double *)columns[5] + i);
+            /* Pairs of neighbours: of the rows 0, 2, 4, 6 and of the rows 1, 3, 5, 7. */
+            const __m512d to0 = _mm512_unpacklo_pd(t, o), to1 = _mm512_unpackhi_pd(t, o);
+            const __m512d hl0 = _mm512_unpacklo_pd(h, l), hl1 = _mm512_unpackhi_pd(h, l);
+            const __m512d cv0 = _mm512_unpacklo_pd(c, v), cv1 = _mm512_unpackhi_pd(c, v);
+            OB_PUT(0, to0, hl0, 0, cv0, to1, 0);
+            OB_PUT(1, hl1, cv1, 0, to0, hl0, 1);
+            OB_PUT(2, cv0, to1, 1, hl1, cv1, 1);
+            OB_PUT(3, to0, hl0, 2, cv0, to1, 2);
+            OB_PUT(4, hl1, cv1, 2, to0, hl0, 3);
+            OB_PUT(5, cv0, to1, 3, hl1, cv1, 3);
+            sound &= OB_ARE(l, LE, o) & OB_ARE(o, LE, h) & OB_ARE(l, LE, c) & OB_ARE(c, LE, h)
+                & OB_ARE(h, LT, most) & OB_ARE(l, GT, least)
+                & OB_ARE(v, GE, _mm512_setzero_pd()) & OB_ARE(v, LT, most);
+            jumps = _mm512_or_si512(jumps, _mm512_xor_si512(steps, _mm512_sub_epi64(
+                _mm512_castpd_si512(t), _mm512_castpd_si512(before))));
+        }
+        _mm_sfence();
+        return (sound == 0xff ? 0 : OB_UNSOUND)
+            | (_mm512_test_epi64_mask(jumps, jumps) ? OB_JUMPS : 0);
+    }
+    #else
+    static int ob_joins_eights(void) { return 0; }
+    static int ob_join_eights(const char *const *columns, int64_t first, int64_t n, void *out,
+                              int64_t step) { return 0; }
+    #endif
+    """
+    int OB_UNSOUND
+    int OB_JUMPS
+    bint ob_joins_eights() noexcept nogil
+    int ob_join_eights(const char** columns, int64_t first, int64_t n, void* out,
+                       int64_t step) noexcept nogil
+
 cdef enum:
     N_FIELDS = 6
     N_AHEAD = 64              # rows, 3 KB: how far ahead memory is asked for
+    LINE = 64                 # of the cache, in bytes
+    # Fewer bars are worth keeping in the cache, for whoever wants them next.
+    N_STREAMED = 1 << 16
 
 
-cdef bint join_judged(const char** columns, int64_t first, int64_t n, Bar* out, int64_t held,
-                      int64_t step) noexcept nogil:
-    """Join rows behind `held` others: whether all are sound and ascend by multiples of the step."""
+cdef int join_each(const char** columns, int64_t first, int64_t n, Bar* out, int64_t before,
+                   int64_t step) noexcept nogil:
+    """Join rows, the label `before` in front of them: what is wrong with them."""
     cdef const int64_t* ts = <const int64_t*>columns[0] + first
     cdef const double* o = <const double*>columns[1] + first
     cdef const double* h = <const double*>columns[2] + first
     cdef const double* l = <const double*>columns[3] + first
     cdef const double* c = <const double*>columns[4] + first
     cdef const double* v = <const double*>columns[5] + first
-    cdef int64_t before = (out - 1).timestamp if held else ts[0] - step
     cdef int64_t jumps = 0
     cdef bint sound = True
     cdef int64_t i
@@ -76,13 +142,36 @@ cdef bint join_judged(const char** columns, int64_t first, int64_t n, Bar* out, 
         out[i].low = l[i]
         out[i].close = c[i]
         out[i].volume = v[i]
-    if jumps == 0 or not sound:
-        return sound
-    for i in range(0 if held else 1, n):
-        before = (out + i - 1).timestamp
-        if out[i].timestamp <= before or (out[i].timestamp - before) % step:
-            return False
-    return True
+    return (0 if sound else OB_UNSOUND) | (OB_JUMPS if jumps else 0)
+
+
+cdef bint join_judged(const char** columns, int64_t first, int64_t n, Bar* out, int64_t held,
+                      int64_t step, bint streams) noexcept nogil:
+    """Join rows behind `held` others: whether all are sound and ascend by multiples of the step."""
+    cdef const int64_t* ts = <const int64_t*>columns[0] + first
+    cdef int64_t before = (out - 1).timestamp if held else ts[0] - step
+    cdef int64_t head = n
+    cdef int64_t most = 0
+    cdef int64_t i
+    cdef int wrong
+    if streams:
+        head = 1
+        while head < n and <uintptr_t>(out + head) % LINE:
+            head += 1
+        most = (n - head) // 8 * 8
+    wrong = join_each(columns, first, head, out, before, step)
+    if most:
+        wrong |= ob_join_eights(columns, first + head, most, out + head, step)
+    head += most
+    if head < n:
+        wrong |= join_each(columns, first + head, n - head, out + head, ts[head - 1], step)
+    if wrong == OB_JUMPS:
+        for i in range(n):
+            if ts[i] - before != step and (ts[i] <= before or (ts[i] - before) % step):
+                return False
+            before = ts[i]
+        return True
+    return wrong == 0
 
 
 cdef class Interleaver:
@@ -127,6 +216,7 @@ cdef class Interleaver:
             self.extents.append(extent)
             self.rows[k] = <Bar*>extent.data
             self.n_left += self.sizes[k]
+        self.streams = self.n_left >= N_STREAMED and ob_joins_eights()
 
     def __dealloc__(self):
         free(self.rows)
@@ -208,7 +298,8 @@ cdef class Interleaver:
                     self.is_bad = False
                 m = min(n - row, self.sizes[self.at] - self.filled)
                 self.is_bad |= not join_judged(
-                    columns, row, m, self.rows[self.at] + self.filled, self.filled, self.step_ns)
+                    columns, row, m, self.rows[self.at] + self.filled, self.filled, self.step_ns,
+                    self.streams)
                 self.filled += m
                 row += m
                 if self.filled == self.sizes[self.at] and not self.is_bad:

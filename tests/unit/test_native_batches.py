@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -81,18 +83,18 @@ def test_more_rows_than_there_is_room_for_are_refused_whole() -> None:
         Interleaver(Arena(), [3], 0)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("close", np.nan),
-        ("high", np.inf),
-        ("volume", -1.0),
-        ("low", 1e9),
-        ("timestamp", 5 * SECOND),
-        ("timestamp", 6 * SECOND + 1),
-        ("timestamp", 0),
-    ],
-)
+BAD_VALUES = [
+    ("close", np.nan),
+    ("high", np.inf),
+    ("volume", -1.0),
+    ("low", 1e9),
+    ("timestamp", 5 * SECOND),
+    ("timestamp", 6 * SECOND + 1),
+    ("timestamp", 0),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_VALUES)
 @pytest.mark.parametrize("cut", [0, 5, 6, 7, 12])
 def test_one_bad_row_leaves_its_array_unjudged(field: str, value: float, cut: int) -> None:
     bars = bars_of(12)
@@ -104,6 +106,45 @@ def test_one_bad_row_leaves_its_array_unjudged(field: str, value: float, cut: in
     filled.add_batch(batch_of(bars_of(12, step=3)), ORDER)
     assert [is_judged(array) for array in filled.arrays] == [False, True]
     assert filled.arrays[0].tobytes() == bars.tobytes()
+
+
+@pytest.mark.parametrize("n_batch", [1000, 8192, 9973])
+def test_many_rows_are_laid_and_judged_as_few_are(n_batch: int) -> None:
+    # So many go past the cache, where the processor can.
+    n, n_arrays = 1001, 70
+    parts = []
+    for k in range(n_arrays):
+        bars = bars_of(n, step=1 + k % 3)
+        if k % 2:
+            # From the second row on, so that each has one before it to go on from.
+            field, value = BAD_VALUES[k % len(BAD_VALUES)]
+            row = 1 + 29 * k % (n - 1)
+            if field == "timestamp":
+                value = bars[row - 1][field] + (value - 5 * SECOND)
+            bars[row][field] = value
+        parts.append(bars)
+    rows = np.concatenate(parts)
+    columns = [np.ascontiguousarray(rows[name]) for name in BAR_FIELDS]
+    filled = Interleaver(Arena(), [n] * n_arrays, SECOND)
+    for k in range(0, len(rows), n_batch):
+        filled.add(*(column[k : k + n_batch] for column in columns))
+    assert filled.n_left == 0
+    for k, (array, bars) in enumerate(zip(filled.arrays, parts, strict=True)):
+        assert array.tobytes() == bars.tobytes()
+        assert is_judged(array) == (k % 2 == 0), k
+
+
+@pytest.mark.skipif(os.environ.get("OPENBELL_PLAIN_MALLOC") == "1", reason="no arena then")
+def test_short_array_fills_what_a_long_one_left_of_the_memory() -> None:
+    sizes = [40_000, 30_000, 3_000, 3_000]
+    rows = bars_of(sum(sizes))
+    filled = Interleaver(Arena(), sizes, SECOND)
+    filled.add(*(np.ascontiguousarray(rows[name]) for name in BAR_FIELDS))
+    assert b"".join(array.tobytes() for array in filled.arrays) == rows.tobytes()
+    at = [array.__array_interface__["data"][0] for array in filled.arrays]
+    # Memory is asked for in pieces of 2 MiB first: the second does not fit behind the first.
+    assert 0 < at[2] - at[0] < 2 << 20
+    assert not 0 < at[1] - at[0] < 2 << 20
 
 
 def test_arrays_cannot_be_written_once_they_are_judged() -> None:

@@ -16,9 +16,12 @@ cdef class Arena:
     cdef dict _free                          # size -> addresses of extents nobody holds
     cdef char* _next
     cdef size_t _left
+    cdef char* _spare                        # what is left of an earlier chunk
+    cdef size_t _n_spare
     cdef size_t _skew
 
     cdef Extent take(self, size_t n_bytes, bint touch)
+    cdef char* cut(self, size_t size) except NULL
     cdef void give_back(self, char* data, size_t n_bytes)
     cdef int grow(self, size_t n_bytes) except -1
 

@@ -15,6 +15,7 @@ cdef class Interleaver:
     cdef int64_t filled              # rows of it
     cdef bint is_bad                 # one of them is not sound, or out of order
     cdef int64_t step_ns
+    cdef bint streams                # past the cache, into memory
     cdef list extents
 
     cdef int put(self, const char** columns, int64_t n) except -1

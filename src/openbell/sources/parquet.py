@@ -39,8 +39,8 @@ _SUFFIXES: Final = (".parquet", ".pq")
 _MAX_FOOTERS: Final = 256
 _SYMBOL_STEM: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}")
 _EPOCH: Final = Date(1970, 1, 1).toordinal()
-#: Row groups are read together up to so many rows: to begin costs as much as to decode 20,000.
-_CHUNK_ROWS: Final = 1 << 18
+#: Row groups are read together up to so many rows: to begin costs as much as to decode 5,000.
+_CHUNK_ROWS: Final = 1 << 19
 
 _log = logging.getLogger("openbell.sources")
 _Item = TypeVar("_Item")
@@ -493,7 +493,7 @@ def _in_order(
     try:
         for item in items:
             ahead.append(pool.submit(call, item))
-            if len(ahead) > 2 * n_threads:
+            if len(ahead) > n_threads + 1:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

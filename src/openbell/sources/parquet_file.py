@@ -35,7 +35,7 @@ from openbell.sources.dataset import EXTRA_FIELDS, KINDS, META_PREFIX, Rows
 
 _SCAN_ROWS = 1 << 20
 #: Decoded columns of so many bars are still in the cache when they are interleaved.
-_BATCH_ROWS = 1 << 13
+_BATCH_ROWS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
