@@ -235,6 +235,7 @@ cdef class ReplayCursor:
         cdef int64_t open_ns = self.window.open_ns
         cdef int64_t earliest
         cdef int64_t n_bars
+        cdef bint is_ahead
         cdef const SymbolState* s
         cdef int64_t i
         # Between blocks others get a turn: signals, and threads that wait for the GIL.
@@ -255,31 +256,45 @@ cdef class ReplayCursor:
         for i in range(self.n_engines):
             if self.states[i] != NULL and self.states[i].base.n_waiting:
                 s = self.states[i]
-                self.slices.add(i, s.base)
                 self.n_irregular += (
                     s.base.rows[s.base.n].timestamp < max(s.last_end_ns, s.floor_ns))
-        n_bars = self.slices.sort()
         self.tick = 0
+        if self.strategy is not None:
+            self.strategy.refresh_all()
+        is_ahead = self.may_go_ahead()
+        if is_ahead and not self.strategy.is_direct[0]:
+            # It is called by the clock: what its slices hold is nobody's question.
+            self.go_ahead()
+            self.n_in_block = n_bars = self.root.n_fed - self.n_before_block
+        else:
+            for i in range(self.n_engines):
+                if self.states[i] != NULL and self.states[i].base.n_waiting:
+                    self.slices.add(i, self.states[i].base)
+            n_bars = self.slices.sort()
+            if is_ahead:
+                self.go_ahead()
         # The next one holds about as many bars as it should.
         if (self.n_ticks_wanted < MOST_TICKS and 2 * n_bars <= MOST_ENTRIES
                 and n_bars < 2 * BARS_A_SYMBOL * self.n_engines):
             self.n_ticks_wanted *= 2
         elif n_bars > 2 * MOST_ENTRIES and self.n_ticks_wanted > LEAST_TICKS:
             self.n_ticks_wanted //= 2
-        if self.strategy is not None:
-            self.strategy.refresh_all()
-            if (self.strategy.reads_views_only and not self.closings.is_watching
-                    and self.n_irregular == 0 and self.is_turn):
-                self.go_ahead()
         return 1
 
-    cdef int go_ahead(self) except -1:
+    cdef bint may_go_ahead(self) noexcept:
         # Nobody but the strategy looks before the block is over, and it at its views alone.
         cdef int64_t i
-        cdef Core core
+        if (self.strategy is None or not self.strategy.reads_views_only
+                or self.closings.is_watching or self.n_irregular or not self.is_turn):
+            return False
         for i in range(self.n_engines):
             if self.states[i] != NULL and not (<Core>self.states[i].core).is_plain():
-                return 0
+                return False
+        return True
+
+    cdef int go_ahead(self) except -1:
+        cdef int64_t i
+        cdef Core core
         self.is_ahead = True
         self.root.fed_ns = self.block_end_ns
         for i in range(self.n_engines):
@@ -318,6 +333,7 @@ cdef class ReplayCursor:
             d.n = n_visible
             (<Core>s.core).recount_gaps(d)
             (<Core>s.core).rebuild()
+        self.n_in_block = self.root.n_fed - self.n_before_block
         self.start_block_anew()
         return 0
 

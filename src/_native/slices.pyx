@@ -1,7 +1,8 @@
 """Which records have a bar in which slice of a block of ticks.
 
 One counting sort: over runs of bars in consecutive slots, so that a symbol that trades all the
-time costs a few looks a block, and one that does not trade a single one.
+time costs a few looks a block, and one that does not trade a single one. Slices of the same
+records, one after the other, share their list.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -19,12 +20,14 @@ cdef class Slices:
 
     def __cinit__(self):
         self.ends = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
-        if self.ends == NULL:
+        self.lists = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
+        if self.ends == NULL or self.lists == NULL:
             raise MemoryError("no memory for the slices of a replay")
 
     def __dealloc__(self):
         free(self.order)
         free(self.ends)
+        free(self.lists)
         free(self.runs)
         free(self.firsts)
 
@@ -37,6 +40,7 @@ cdef class Slices:
         self.n_places = self.n_runs = 0
         self.firsts = <int64_t*>grown(self.firsts, (n_places + 1) * sizeof(int64_t))
         memset(self.ends, 0, (n_ticks + 1) * sizeof(int32_t))
+        memset(self.lists, 0, (n_ticks + 1) * sizeof(int32_t))
         return 0
 
     cdef int add(self, int64_t place, const SeriesState* base) except -1:
@@ -95,14 +99,17 @@ cdef class Slices:
         self.n_runs += 1
         self.ends[run.tick] += 1
         self.ends[run.tick + run.n] -= 1
+        self.lists[run.tick] = self.lists[run.tick + run.n] = 1
         return 0
 
     cdef int64_t sort(self) except -1:
         """Make the lists; how many bars they hold."""
-        # From where runs begin and end to how many bars each slice has, to where it begins;
+        # From where runs begin and end to how many bars each list has, to where it begins;
         # putting them there moves that to where it ends.
+        cdef int64_t n_bars = 0
         cdef int64_t total = 0
         cdef int32_t count = 0
+        cdef int32_t n_lists = 0
         cdef int32_t* into
         cdef const Run* run
         cdef const Run* stop
@@ -111,9 +118,13 @@ cdef class Slices:
         cdef int32_t k
         self.firsts[self.n_places] = self.n_runs
         for tick in range(self.n_ticks):
-            count += self.ends[tick]
-            self.ends[tick] = <int32_t>total
-            total += count
+            if tick == 0 or self.lists[tick]:
+                count += self.ends[tick]
+                self.ends[n_lists] = <int32_t>total
+                total += count
+                n_lists += 1
+            self.lists[tick] = n_lists - 1
+            n_bars += count
         if total > self.room:
             self.room = total + total // 4
             self.order = <int32_t*>grown(self.order, self.room * sizeof(int32_t))
@@ -121,12 +132,12 @@ cdef class Slices:
             run = self.runs + self.firsts[place]
             stop = self.runs + self.firsts[place + 1]
             while run < stop:
-                into = self.ends + run.tick
-                for k in range(run.n):
+                into = self.ends + self.lists[run.tick]
+                for k in range(self.lists[run.tick + run.n - 1] - self.lists[run.tick] + 1):
                     self.order[into[k]] = <int32_t>place
                     into[k] += 1
                 run += 1
-        return total
+        return n_bars
 
     cdef int64_t next_tick(self, int64_t tick) noexcept:
         """The first from `tick` on that has a bar; the number of ticks when there is none."""
@@ -136,8 +147,8 @@ cdef class Slices:
 
     cdef const int32_t* first(self, int64_t tick) noexcept:
         """Where the list of a tick begins."""
-        return self.order + (self.ends[tick - 1] if tick else 0)
+        return self.order + (self.ends[self.lists[tick] - 1] if self.lists[tick] else 0)
 
     cdef const int32_t* last(self, int64_t tick) noexcept:
         """Where it ends."""
-        return self.order + self.ends[tick]
+        return self.order + self.ends[self.lists[tick]]

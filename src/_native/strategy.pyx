@@ -24,6 +24,10 @@ from openbell.intervals import interval as parse_interval
 
 cnp.import_array()
 
+cdef enum:
+    STRIDE = 16        # bars of a finer interval that a view passes at once
+
+
 
 cdef class NativeStrategy:
     """What a replay calls at each instant at which bars of an interval close.
@@ -178,10 +182,14 @@ cdef class NativeStrategy:
         cdef SeriesState** series = self.series + k * self.n_intervals
         cdef int j
         for j in range(self.n_intervals):
-            if series[j] != NULL:
-                while (view[j].n < series[j].n
-                       and end_of(series[j], view[j].rows[view[j].n].timestamp) <= ts_ns):
-                    view[j].n += 1
+            if series[j] == NULL:
+                continue
+            while (view[j].n + STRIDE <= series[j].n
+                   and end_of(series[j], view[j].rows[view[j].n + STRIDE - 1].timestamp) <= ts_ns):
+                view[j].n += STRIDE
+            while (view[j].n < series[j].n
+                   and end_of(series[j], view[j].rows[view[j].n].timestamp) <= ts_ns):
+                view[j].n += 1
 
     cdef int64_t next_ns(self) except? -1:
         """Where the next slot ends of an interval that is not told of by the bars that come."""

@@ -46,6 +46,7 @@ cdef class ReplayCursor:
     cdef int catch_up_all(self) except -1
     cdef int catch_up_slice(self) except -1
     cdef int fill_block(self) except -1
+    cdef bint may_go_ahead(self) noexcept
     cdef int go_ahead(self) except -1
     cdef int go_back(self) except -1
     cdef int64_t next_waiting(self) noexcept

@@ -16,8 +16,9 @@ cdef struct Run:
 
 cdef class Slices:
     cdef int64_t n_ticks
-    cdef int32_t* order      # places, tick by tick
-    cdef int32_t* ends       # by tick, where in them its own end
+    cdef int32_t* order      # places, list by list
+    cdef int32_t* ends       # by list, where in them its own end
+    cdef int32_t* lists      # by tick, which list it has
     cdef int64_t block_ns
     cdef int64_t tick_ns
     cdef int64_t room
