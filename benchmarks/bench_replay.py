@@ -33,6 +33,7 @@ class Day:
     """A day that is loaded anew before each round."""
 
     def __init__(self, n_bars: int = N_BARS, gap_share: float = 0.0) -> None:
+        self.n_slots = n_bars
         self.bars = [make_bars(n_bars, seed=k, gap_share=gap_share) for k in range(8)]
         self.n_all = sum(len(self.bars[k % 8]) for k in range(N_SYMBOLS))
         self.cursor: Any = None
@@ -42,7 +43,7 @@ class Day:
 
     def load(self, watch: Callable[[Any], None] | None = None) -> None:
         self.cursor = self.held = None
-        root, records = make_root(N_SYMBOLS, n_reserve=N_BARS)
+        root, records = make_root(N_SYMBOLS, n_reserve=self.n_slots)
         self.cursor = ReplayCursor(root.core)
         for k, record in enumerate(records):
             record.preload(self.bars[k % 8])
