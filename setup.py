@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 MODULES = (
     "arena", "rings", "folds", "core", "block", "engine", "values", "gap_runs", "series",
     "latest", "events", "watched", "closings", "strategy", "compiled", "slices", "replay",
-    "columns", "batches", "gap_notes", "json_rows", "arrow_batch",
+    "columns", "batches", "gap_notes", "json_rows", "arrow_batch", "captures",
 )  # fmt: skip
 
 debug = os.environ.get("OPENBELL_DEBUG") == "1"

@@ -19,6 +19,7 @@ from benchmarks.bench_load import decode, write_day
 from benchmarks.data import INTERVALS, N_DAY, RAW_BAR, make_window
 from benchmarks.harness import Beside
 from openbell._native.json_rows import encode_rows
+from openbell.export.files import replacing, write_in_pieces
 from openbell.export.texts import COUNTED
 from openbell.schema import BAR_DTYPE, to_ns
 from openbell.sources import dataset_path
@@ -162,7 +163,7 @@ def bench_parquet_day_to_dump(beside: Beside, dataset: Path, tmp_path: Path) -> 
     def parts() -> None:
         decode(path, footer, list(range(footer.num_row_groups)))
         at = 0
-        with beside_path.open("wb") as file:
+        with replacing(beside_path) as file:
             for record in session.root:
                 for series in record.bars.values():
                     rows = series.data
@@ -170,7 +171,7 @@ def bench_parquet_day_to_dump(beside: Beside, dataset: Path, tmp_path: Path) -> 
                     at += len(rows)
                     n_bytes = encode_rows(buffer, rows, COUNTED, series.n_base)
                     with memoryview(buffer) as text:
-                        file.write(text[:n_bytes])
+                        write_in_pieces(file, text[:n_bytes])
         assert at == n_rows
 
     parts()

@@ -16,7 +16,7 @@ cimport numpy as cnp
 
 from openbell._native.gap_notes cimport Note
 
-from openbell.errors import SchemaError
+from openbell.errors import ArgumentError, SchemaError
 from openbell.schema import BAR_DTYPE, GAP_NOTE_DTYPE, GAP_REASONS, QUOTE_DTYPE, TICK_DTYPE
 
 cnp.import_array()
@@ -316,20 +316,20 @@ cdef bint are_integral(const double* values, Py_ssize_t n, Py_ssize_t step) noex
     return True
 
 
-cdef inline char* find_room(bytearray buffer, Py_ssize_t n, Py_ssize_t room, Py_ssize_t n_done,
-                            Py_ssize_t n_left) except NULL:
-    # The place behind n bytes of text, with room there for one item; when there was none, for all
-    # that are left, if they are as long as the others.
-    if PyByteArray_GET_SIZE(buffer) - n < room:
-        PyByteArray_Resize(buffer, n + room + n_left * (n // (n_done + 1) + 4))
-    return PyByteArray_AS_STRING(buffer) + n
+cdef inline char* find_room(bytearray buffer, Py_ssize_t place, Py_ssize_t room, Py_ssize_t begin,
+                            Py_ssize_t n_done, Py_ssize_t n_left) except NULL:
+    # The place in memory, with room there for one item; when there was none, for all that are
+    # left, if they are as long as those from the beginning on.
+    if PyByteArray_GET_SIZE(buffer) - place < room:
+        PyByteArray_Resize(buffer, place + room + n_left * ((place - begin) // (n_done + 1) + 4))
+    return PyByteArray_AS_STRING(buffer) + place
 
 
-cdef Py_ssize_t write_rows(bytearray buffer, const double* cells, Py_ssize_t n, int n_fields,
-                           const bint* counted, const int32_t* n_base) except -1:
+cdef Py_ssize_t write_rows(bytearray buffer, Py_ssize_t begin, const double* cells, Py_ssize_t n,
+                           int n_fields, const bint* counted, const int32_t* n_base) except -1:
     cdef bint[MAX_FIELDS] as_int
     cdef int[MAX_FIELDS] n_decimals
-    cdef Py_ssize_t i, n_written = 0
+    cdef Py_ssize_t i, place = begin
     cdef int k
     cdef char* at
     cdef Day day
@@ -338,7 +338,7 @@ cdef Py_ssize_t write_rows(bytearray buffer, const double* cells, Py_ssize_t n, 
         as_int[k] = counted[k] and are_integral(cells + k, n, n_fields)
         n_decimals[k] = 2
     for i in range(n):
-        at = find_room(buffer, n_written, ROW_ROOM, i, n - i)
+        at = find_room(buffer, place, ROW_ROOM, begin, i, n - i)
         at = put_text(at, b",[" if i else b"[[", 2)
         at = put_label(at, (<const int64_t*>cells)[0], &day)
         for k in range(1, n_fields):
@@ -351,49 +351,64 @@ cdef Py_ssize_t write_rows(bytearray buffer, const double* cells, Py_ssize_t n, 
             at[0] = c","
             at = put_int(at + 1, n_base[i])
         at[0] = c"]"
-        n_written = at + 1 - PyByteArray_AS_STRING(buffer)
+        place = at + 1 - PyByteArray_AS_STRING(buffer)
         cells += n_fields
-    return finish_list(buffer, n_written)
+    return finish_list(buffer, place, not n)
 
 
-cdef Py_ssize_t finish_list(bytearray buffer, Py_ssize_t n) except -1:
-    cdef char* at = find_room(buffer, n, 2, 0, 0)
-    at = put_text(at, b"]", 1) if n else put_text(at, b"[]", 2)
+cdef Py_ssize_t finish_list(bytearray buffer, Py_ssize_t place, bint is_empty) except -1:
+    cdef char* at = find_room(buffer, place, 2, place, 0, 0)
+    at = put_text(at, b"[]", 2) if is_empty else put_text(at, b"]", 1)
     return at - PyByteArray_AS_STRING(buffer)
 
 
+cdef int check_place(bytearray buffer, Py_ssize_t at) except -1:
+    if not 0 <= at <= PyByteArray_GET_SIZE(buffer):
+        raise ArgumentError("at", at, f"a place in a buffer of {len(buffer)}")
+    return 0
+
+
 def encode_rows(bytearray buffer not None, cnp.ndarray rows not None, counted=(),
-                cnp.ndarray n_base=None):
+                cnp.ndarray n_base=None, *, Py_ssize_t at=0):
     """Write records as the JSON text of a list of lists, labels instead of times.
 
     Parameters
     ----------
     buffer : bytearray
-        Where to, from its beginning; made longer when it is too short, never shorter. Used again
-        and again, its memory need not be found and cleared each time.
+        Where to; made longer when it is too short, never shorter. Used again and again, its
+        memory need not be found and cleared each time.
     rows : numpy.ndarray
         ``BAR_DTYPE``, ``QUOTE_DTYPE`` or ``TICK_DTYPE``, one-dimensional.
     counted : collection of str
         Fields that stand as integers where all of their values are whole, below 2**53.
     n_base : numpy.ndarray, optional
         int32, contiguous, one for each row: a last column.
+    at : int
+        Where in the buffer the text begins; what stands before it stays.
 
     Returns
     -------
     int
-        Length of the text. Times are ISO-8601 UTC, with nine digits of the second's fraction
-        where there is one. A float is the shortest text that reads back to the same bits, as
-        ``repr`` shows it; what is not finite is ``null``.
+        Where it ends. Times are ISO-8601 UTC, with nine digits of the second's fraction where
+        there is one. A float is the shortest text that reads back to the same bits, as ``repr``
+        shows it; what is not finite is ``null``.
 
     Raises
     ------
     SchemaError
         When they are other records, or `n_base` does not fit them.
+    ArgumentError
+        When `at` lies outside the buffer.
+
+    Notes
+    -----
+    No other thread runs meanwhile: the rows of a view are of one instant.
     """
     cdef Py_ssize_t n = rows.shape[0] if rows.ndim == 1 else 0
     cdef bint[MAX_FIELDS] is_counted
     cdef const int32_t* counts = NULL
     cdef int n_fields, k
+    check_place(buffer, at)
     if rows.ndim != 1 or rows.dtype not in RECORDS:
         raise SchemaError("rows", f"dtype {rows.dtype}, shape {(<object>rows).shape}",
                           "bars, quotes or ticks, one-dimensional")
@@ -409,7 +424,7 @@ def encode_rows(bytearray buffer not None, cnp.ndarray rows not None, counted=()
     n_fields = len(names)
     for k in range(n_fields):
         is_counted[k] = names[k] in counted
-    return write_rows(buffer, <const double*>cnp.PyArray_DATA(rows), n, n_fields, is_counted,
+    return write_rows(buffer, at, <const double*>cnp.PyArray_DATA(rows), n, n_fields, is_counted,
                       counts)
 
 
@@ -428,16 +443,16 @@ cdef inline char* put_evidence(char* at, const Note* note) except NULL:
     return put_text(at, b"true}", 5) if note.disconnected else put_text(at, b"false}", 6)
 
 
-cdef Py_ssize_t write_ranges(bytearray buffer, const int64_t* runs, Py_ssize_t n,
+cdef Py_ssize_t write_ranges(bytearray buffer, Py_ssize_t begin, const int64_t* runs, Py_ssize_t n,
                              const int64_t* starts_ns, const int8_t* reasons,
                              const Note* notes, const int64_t* places) except -1:
-    cdef Py_ssize_t i, n_written = 0
+    cdef Py_ssize_t i, place = begin
     cdef char* at
     cdef bytes reason
     cdef Day day
     set_day(&day, 0)
     for i in range(n):
-        at = find_room(buffer, n_written, RANGE_ROOM + REASON_ROOM, i, n - i)
+        at = find_room(buffer, place, RANGE_ROOM + REASON_ROOM, begin, i, n - i)
         at[0] = c"," if i else c"["
         at = put_text(at + 1, b'{"start_time":', 14)
         at = put_label(at, starts_ns[runs[0]], &day)
@@ -449,14 +464,14 @@ cdef Py_ssize_t write_ranges(bytearray buffer, const int64_t* runs, Py_ssize_t n
         if places[i] >= 0 and reasons[i] != EXPLAINED_CODE:
             at = put_evidence(at, &notes[places[i]])
         at[0] = c"}"
-        n_written = at + 1 - PyByteArray_AS_STRING(buffer)
+        place = at + 1 - PyByteArray_AS_STRING(buffer)
         runs += 2
-    return finish_list(buffer, n_written)
+    return finish_list(buffer, place, not n)
 
 
 def encode_ranges(bytearray buffer not None, cnp.ndarray runs not None,
                   cnp.ndarray starts_ns not None, cnp.ndarray reasons not None,
-                  cnp.ndarray notes not None, cnp.ndarray places not None):
+                  cnp.ndarray notes not None, cnp.ndarray places not None, *, Py_ssize_t at=0):
     """Write runs of missing slots as the JSON text of the ranges of a dump.
 
     Parameters
@@ -473,19 +488,24 @@ def encode_ranges(bytearray buffer not None, cnp.ndarray runs not None,
         ``GAP_NOTE_DTYPE``: the evidence.
     places : numpy.ndarray
         int64, n indices into `notes`, negative where there is none.
+    at : int
+        As in :func:`encode_rows`.
 
     Returns
     -------
     int
-        Length of the text: a list of objects, with their evidence where there is some and the
+        Where the text ends: a list of objects, with their evidence where there is some and the
         reason is not ``no_trade``.
 
     Raises
     ------
     SchemaError
         When an array has another shape or dtype or is not contiguous, or points outside another.
+    ArgumentError
+        When `at` lies outside the buffer.
     """
     cdef Py_ssize_t n = runs.shape[0] if runs.ndim == 2 and runs.shape[1] == 2 else -1
+    check_place(buffer, at)
     check("runs", runs, cnp.NPY_INT64, n >= 0)
     check("starts_ns", starts_ns, cnp.NPY_INT64, starts_ns.ndim == 1)
     check("reasons", reasons, cnp.NPY_INT8, reasons.ndim == 1 and reasons.size == n)
@@ -495,7 +515,7 @@ def encode_ranges(bytearray buffer not None, cnp.ndarray runs not None,
     check_places(<const int64_t*>cnp.PyArray_DATA(runs), n, starts_ns.size,
                  <const int8_t*>cnp.PyArray_DATA(reasons),
                  <const int64_t*>cnp.PyArray_DATA(places), notes.size)
-    return write_ranges(buffer, <const int64_t*>cnp.PyArray_DATA(runs), n,
+    return write_ranges(buffer, at, <const int64_t*>cnp.PyArray_DATA(runs), n,
                         <const int64_t*>cnp.PyArray_DATA(starts_ns),
                         <const int8_t*>cnp.PyArray_DATA(reasons),
                         <const Note*>cnp.PyArray_DATA(notes),

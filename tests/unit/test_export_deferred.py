@@ -63,6 +63,26 @@ def test_deferred_rows_of_gaps_with_evidence_have_the_text_of_the_tree(tmp_path:
     assert written(root, tmp_path / "dump.json") == as_text(tree)
 
 
+def test_deferred_rows_of_a_bar_that_arrives_meanwhile_are_of_one_instant(tmp_path: Path) -> None:
+    root = make_session()
+    record = root["AAPL"]
+    n_bars = len(record.bars["1m"])
+
+    class Late:
+        """Asked for its text when the bars have been looked at, and are not text yet."""
+
+        def __str__(self) -> str:
+            if len(record.bars["1m"]) == n_bars:
+                record.append(ns(at(13, 33)), 101.75, 101.875, 101.5, 101.5, 7)
+            return "came"
+
+    record.historical_indicators["late"] = Late()
+    text = written(root, tmp_path / "dump.json")
+    assert len(record.bars["1m"]) == n_bars + 1
+    assert '["2025-07-02T13:33:00+00:00",101.75,101.875,101.5,101.5,7' in text
+    assert text == as_text(session_to_dict(root))
+
+
 def test_deferred_rows_of_ticks_between_seconds_have_the_text_of_the_tree(tmp_path: Path) -> None:
     root = ob.SessionData()
     root.begin(make_window())

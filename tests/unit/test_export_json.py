@@ -389,7 +389,7 @@ def test_export_json_shows_the_quotes_whose_time_has_come() -> None:
     assert seen == [[1], [1, 0], [1, 0, 3]]
 
 
-def test_export_json_while_another_thread_appends_is_never_torn() -> None:
+def test_export_json_while_another_thread_appends_is_never_torn(tmp_path: Path) -> None:
     opened, n_bars = ns(at(13, 30)), 3_000
     root = ob.SessionData()
     root.begin(ob.SessionWindow(at(13, 30).date(), [(opened, opened + n_bars * SECOND)]))
@@ -416,12 +416,14 @@ def test_export_json_while_another_thread_appends_is_never_torn() -> None:
     feeder.start()
     dumps = []
     while feeder.is_alive() or len(dumps) < 2:
-        dumps.append(session_to_dict(root))
-        assert [str(v) for v in validate_session_dump(dumps[-1])] == []
-        for tree in dumps[-1]["symbols"].values():
-            until = tree["session"].get("as_of", dumps[-1]["session"]["now"])
-            n_due = min(n_bars, (to_ns(until) - opened) // SECOND + 1)
-            assert tree["session"]["quotes"]["count"] == n_due
+        write_session_json(root, tmp_path / "dump.json")
+        dumps += [json.loads((tmp_path / "dump.json").read_bytes()), session_to_dict(root)]
+        assert [str(v) for dump in dumps[-2:] for v in validate_session_dump(dump)] == []
+        for dump in dumps[-2:]:
+            for tree in dump["symbols"].values():
+                until = tree["session"].get("as_of", dump["session"]["now"])
+                n_due = min(n_bars, (to_ns(until) - opened) // SECOND + 1)
+                assert tree["session"]["quotes"]["count"] == n_due
     feeder.join()
     counts = [dump["symbols"]["X"]["session"]["data"]["1s"]["count"] for dump in dumps]
     assert counts == sorted(counts)

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openbell._native.json_rows import encode_ranges, encode_rows
-from openbell.errors import SchemaError
+from openbell.errors import ArgumentError, SchemaError
 from openbell.schema import (
     BAR_DTYPE,
     GAP_NOTE_DTYPE,
@@ -296,3 +296,21 @@ def test_json_ranges_that_point_outside_are_refused(name: str, bad: Any) -> None
     assert len(json.loads(ranges_text(*GOOD.values()))) == 2
     with pytest.raises(SchemaError):
         encode_ranges(bytearray(), *(GOOD | {name: bad}).values())
+
+
+def test_json_rows_and_ranges_begin_where_asked_and_leave_what_stands_before() -> None:
+    rows = np.zeros(100, BAR_DTYPE)
+    alone, gaps = rows_text(rows), ranges_text(*GOOD.values())
+    for room in (3, 10_000):
+        buffer = bytearray(b"xyz".ljust(room))
+        end = encode_rows(buffer, rows, at=3)
+        assert buffer[:end].decode() == "xyz" + alone
+        end = encode_ranges(buffer, *GOOD.values(), at=end)
+        assert buffer[:end].decode() == "xyz" + alone + gaps
+        end = encode_rows(buffer, rows[:0], at=2)
+        assert buffer[:end] == b"xy[]"
+    for at in (-1, 4):
+        with pytest.raises(ArgumentError, match="at: received"):
+            encode_rows(bytearray(3), rows, at=at)
+        with pytest.raises(ArgumentError, match="at: received"):
+            encode_ranges(bytearray(3), *GOOD.values(), at=at)

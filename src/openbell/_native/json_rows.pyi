@@ -10,6 +10,8 @@ def encode_rows(
     rows: npt.NDArray[np.void],
     counted: Collection[str] = (),
     n_base: npt.NDArray[np.int32] | None = None,
+    *,
+    at: int = 0,
 ) -> int: ...
 def encode_ranges(
     buffer: bytearray,
@@ -18,4 +20,6 @@ def encode_ranges(
     reasons: npt.NDArray[np.int8],
     notes: NoteArray,
     places: Int64Array,
+    *,
+    at: int = 0,
 ) -> int: ...

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openbell._native.json_rows import encode_ranges, encode_rows
+from openbell.export.files import write_in_pieces
 from openbell.export.texts import COUNTED, Labels, columns_of
 from openbell.gaps import GapRuns
 
@@ -38,6 +39,7 @@ class DeferredRows(Labels):
         self._mark = msgspec.Raw(_PLACE)
         self._deferred: list[tuple[Callable[..., int], tuple[Any, ...]]] = []
         self._buffer = bytearray()
+        self._n_held = 0
 
     def rows(
         self,
@@ -60,22 +62,34 @@ class DeferredRows(Labels):
         return {"gap_count": len(gaps), "missing_bars": gaps.n_missing, "ranges": self._mark}
 
     def write(self, file: BinaryIO, tree: object) -> None:
-        """Write a tree as JSON, what was kept out of it included.
+        """Write a tree to a file open for writing bytes; see :meth:`encode`."""
+        self.encode(tree)
+        self.flush(file)
 
-        Rows are written one series after another, through memory that is used again.
+    def encode(self, tree: object) -> None:
+        """Make a tree JSON, what was kept out of it included, and hold the text.
 
         Parameters
         ----------
-        file : file object
-            Open for writing bytes.
         tree : object
             All that has been kept out since the last call was kept out of it.
+
+        Notes
+        -----
+        In the place of what was held: in memory that is used again.
         """
         deferred, self._deferred = self._deferred, []
+        buffer = self._buffer
         first, *others = self._encode(tree).split(_PLACE)
-        file.write(first)
+        buffer[: len(first)] = first
+        end = len(first)
         for (encode, arguments), text in zip(deferred, others, strict=True):
-            n_bytes = encode(self._buffer, *arguments)
-            with memoryview(self._buffer) as written:
-                file.write(written[:n_bytes])
-            file.write(text)
+            end = encode(buffer, *arguments, at=end)
+            buffer[end : end + len(text)] = text
+            end += len(text)
+        self._n_held = end
+
+    def flush(self, file: BinaryIO) -> None:
+        """Write the text that is held to a file open for writing bytes."""
+        with memoryview(self._buffer) as held:
+            write_in_pieces(file, held[: self._n_held])

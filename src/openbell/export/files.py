@@ -7,9 +7,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "write_in_pieces"]
+
+#: For a megabyte at once the kernel takes whole blocks of free memory, which a virtual machine may
+#: first have to get from its host: then it takes four times as long as in pieces.
+_PIECE: Final = 1 << 18
 
 
 @contextmanager
@@ -36,3 +40,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename == str(unfinished):
             raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def write_in_pieces(file: BinaryIO, text: memoryview) -> None:
+    """Write a long text to a file open for writing, in pieces that the system has memory for."""
+    for at in range(0, len(text), _PIECE):
+        file.write(text[at : at + _PIECE])

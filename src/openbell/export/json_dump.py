@@ -1,18 +1,20 @@
 """The JSON dump, ``schema_version: 1``: the session's tree as a dict or as a streamed file.
 
 Each record is captured first (arrays copied, scalars read) and turned into text after, so
-that bars arriving meanwhile do not tear it.
+that bars arriving meanwhile do not tear it. A file's text is made of the bars themselves, and of
+copies only where that takes so long that something arrives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from openbell._native.captures import read_states
 from openbell.errors import OpenbellError, SessionStateError
 from openbell.export.deferred import DeferredRows
 from openbell.export.files import replacing
@@ -31,6 +33,7 @@ from openbell.schema import HISTORICAL_KEYS, BarArray, to_iso
 if TYPE_CHECKING:
     from os import PathLike
 
+    from openbell._native.captures import SeriesState
     from openbell.bars import BarIntervalData
     from openbell.error_log import RecordError
     from openbell.events import EventSequence
@@ -49,8 +52,8 @@ __all__ = [
 #: The version of the dump's layout, its first key.
 SCHEMA_VERSION: Final = 1
 
+_T = TypeVar("_T")
 _CAPTURE_TRIES: Final = 64
-_NEVER: Final = int(np.iinfo(np.int64).min)
 
 
 def session_to_dict(
@@ -106,8 +109,9 @@ def write_session_json(
 ) -> None:
     """Write the dump to a file, one symbol after another.
 
-    Memory holds a copy of one symbol's bars and the text of one series at a time. The file
-    appears under its name only when it is whole: it is written beside it and renamed.
+    Memory holds the text of one symbol at a time, and a copy of its bars only where other threads
+    change them. The file appears under its name only when it is whole: it is written beside it
+    and renamed.
 
     Parameters
     ----------
@@ -126,25 +130,33 @@ def write_session_json(
     rows = DeferredRows(root.window)
     exporter = Exporter(root, intervals, bars, rows)
     head = {"schema_version": SCHEMA_VERSION, "session": exporter.session}
+
+    def write(file: BinaryIO, rec: SymbolSessionData) -> None:
+        captured = exporter.capture(rec, copies=False)
+        rows.encode(exporter.branch(rec, captured))
+        if not exporter.is_current(rec, captured):
+            rows.encode(exporter.symbol(rec))
+        rows.flush(file)
+
     with replacing(path) as file:
-        write_tree(file, head, ((rec.symbol, exporter.symbol(rec)) for rec in root), rows.write)
+        write_tree(file, head, ((rec.symbol, rec) for rec in root), write)
 
 
 def write_tree(
     file: BinaryIO,
     head: dict[str, Any],
-    symbols: Iterable[tuple[str, object]],
-    write: Callable[[BinaryIO, object], object],
+    symbols: Iterable[tuple[str, _T]],
+    write: Callable[[BinaryIO, _T], object],
 ) -> None:
-    """Write a dump: its head, then symbol by symbol, each tree by a call of `write`."""
+    """Write a dump: its head, then symbol by symbol, each branch by a call of `write`."""
     import msgspec
 
     encode = msgspec.json.encode
     file.write(encode(head)[:-1] + b',"symbols":{')
     separator = b"\n"
-    for symbol, tree in symbols:
+    for symbol, branch in symbols:
         file.write(separator + encode(symbol) + b":")
-        write(file, tree)
+        write(file, branch)
         separator = b",\n"
     file.write(b"\n}}\n")
 
@@ -197,15 +209,29 @@ class Places:
     n_events: dict[str, int]
 
 
+class _State(NamedTuple):
+    """What tells whether a record has changed."""
+
+    now_ns: int | None
+    n_links: int
+    series: list[SeriesState]
+    n_events: list[tuple[int, int]]
+
+
 @dataclass(slots=True)
 class Captured:
     """What one record held at one instant, rows only from the places given on."""
 
-    now_ns: int | None
+    state: _State
     series: list[_Series]
     events: dict[str, _Events]
     scalars: dict[str, Any]
     layout: tuple[int, bool]
+
+    @property
+    def now_ns(self) -> int | None:
+        """What the record's clock showed."""
+        return self.state.now_ns
 
     @property
     def places(self) -> Places:
@@ -238,7 +264,11 @@ class Exporter:
 
     def symbol(self, rec: SymbolSessionData) -> dict[str, Any]:
         """Return the record's branch of the tree."""
-        tree = self.tree(self.capture(rec))
+        return self.branch(rec, self.capture(rec))
+
+    def branch(self, rec: SymbolSessionData, captured: Captured) -> dict[str, Any]:
+        """Return what was captured as the record's branch, and its history."""
+        tree = self.tree(captured)
         tree["historical"] = self.historical(rec)
         return tree
 
@@ -254,8 +284,13 @@ class Exporter:
             session[kind] = self._events_tree(events)
         return tree
 
-    def capture(self, rec: SymbolSessionData, places: Places | None = None) -> Captured:
-        """Copy what a record holds at one instant; of the rows those behind the places."""
+    def capture(
+        self, rec: SymbolSessionData, places: Places | None = None, *, copies: bool = True
+    ) -> Captured:
+        """Take what a record holds at one instant; of the rows those behind the places.
+
+        Without copies the rows are views: of that instant for as long as it :meth:`is_current`.
+        """
         # Other threads may feed the record meanwhile. A capture during which nothing changed is of
         # one instant; within it nothing lets go of the interpreter, so that few need a second try.
         n_events = {} if places is None else places.n_events
@@ -266,41 +301,52 @@ class Exporter:
             scalars = _scalars_tree(rec)
             scores = scalars["quality"]
             series = [
-                self._capture_series(item, scores.get(name), known.get(name))
-                for name, item in rec.bars.items()
+                self._capture_series(item, state, scores.get(name), known.get(name), copies)
+                for (name, item), state in zip(rec.bars.items(), before.series, strict=False)
                 if self._shows(name)
             ]
             events = {
-                "quotes": _capture_events(rec.quotes, n_events.get("quotes", 0)),
-                "ticks": _capture_events(rec.ticks, n_events.get("ticks", 0)),
+                "quotes": _capture_events(rec.quotes, n_events.get("quotes", 0), copies),
+                "ticks": _capture_events(rec.ticks, n_events.get("ticks", 0), copies),
             }
-            if self._state(rec) == before:
-                return Captured(before[0], series, events, scalars, layout)
+            captured = Captured(before, series, events, scalars, layout)
+            if self.is_current(rec, captured):
+                return captured
         raise SessionStateError(
             f"export of {rec.symbol}",
             "taking bars faster than they can be copied",
             "export from the thread that feeds it, or while that one waits",
         )
 
-    def _state(self, rec: SymbolSessionData) -> tuple[int | None, list[Any]]:
+    def is_current(self, rec: SymbolSessionData, captured: Captured) -> bool:
+        """Whether nothing has changed since."""
+        return self._state(rec) == captured.state
+
+    def _state(self, rec: SymbolSessionData) -> _State:
         # The clock first: the lengths settle what it has reached. A record that was removed
         # meanwhile has one of its own, which stands still. Without a day there is none.
         now_ns = None if self._now_ns is None else rec.core.now_ns
-        series = [(len(s), s.revision, s.n_evicted) for s in rec.bars.values()]
-        events = [(len(e), e.n_evicted) for e in (rec.quotes, rec.ticks)]
-        links = rec.core.n_links, list(rec.bars), rec.derived_intervals
-        return now_ns, [*links, series, events]
+        series = read_states(list(rec.bars.values()))
+        n_events = [(len(e), e.n_evicted) for e in (rec.quotes, rec.ticks)]
+        return _State(now_ns, rec.core.n_links, series, n_events)
 
     def _shows(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
 
     def _capture_series(
-        self, series: BarIntervalData, quality: float | None, place: tuple[int, int] | None
+        self,
+        series: BarIntervalData,
+        state: SeriesState,
+        quality: float | None,
+        place: tuple[int, int] | None,
+        copies: bool,
     ) -> _Series:
-        n_shown = len(series)
+        base, n_shown, n_evicted, revision, newest_ns, n_expected, n_gaps = state
+        n_held = n_shown + n_evicted
         n_left_out = 0 if place is None else series.n_unchanged(*place)
-        bars = series.copy(n_shown - n_left_out if self._bars else 0)
-        newest, n_base, n_incomplete = series.timestamp(1), series.n_base, 0
+        take = series.copy if copies else series.window
+        bars = take(max(0, n_shown - n_left_out) if self._bars else 0)
+        n_base, n_incomplete = series.n_base, 0
         if n_base is not None:
             if self._skips_incomplete:
                 # Of another length only when bars came meanwhile, and then it is captured again.
@@ -311,21 +357,21 @@ class Exporter:
                 whole = whole[n_left_out:][: len(bars)]
                 bars, n_base = bars[: len(whole)][whole], n_base[n_left_out:][: len(whole)][whole]
             else:
-                n_base = _copy(n_base[n_left_out:])
+                n_base = _copy(n_base[n_left_out:]) if copies else n_base[n_left_out:]
         return _Series(
             interval=series.interval,
-            generated=series.derived,
-            base=series.base,
+            generated=base is not None,
+            base=base,
             bars=bars,
             n_base=n_base,
             n_shown=n_shown,
             quality=quality,
-            coverage=series.coverage,
-            n_expected=series.n_expected,
-            gaps=series.gaps,
-            n_evicted=series.n_evicted,
+            coverage=n_held / n_expected if n_expected else None,
+            n_expected=n_expected,
+            gaps=series.gaps if n_gaps else (),
+            n_evicted=n_evicted,
             n_incomplete=n_incomplete,
-            place=(series.revision, int(newest[0]) if len(newest) else _NEVER),
+            place=(revision, newest_ns),
         )
 
     def _series_tree(self, series: _Series) -> dict[str, Any]:
@@ -450,9 +496,10 @@ def _copy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.frombuffer(rows.tobytes(), dtype=rows.dtype)
 
 
-def _capture_events(events: EventSequence[Any], n_known: int) -> _Events:
+def _capture_events(events: EventSequence[Any], n_known: int, copies: bool) -> _Events:
     n_evicted, rows = events.n_evicted, events.data
-    return _Events(_copy(rows[max(0, n_known - n_evicted) :]), len(rows), n_evicted)
+    taken = rows[max(0, n_known - n_evicted) :]
+    return _Events(_copy(taken) if copies else taken, len(rows), n_evicted)
 
 
 def _indicator(item: Any) -> Any:
