@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.lifecycle_days import WEDNESDAY, bars_at, window_of, write_days
+
+SYMBOLS = ("SYN001", "SYN002")
 CONFIG = """
 [session]
 start_date = 2025-07-02
@@ -33,11 +36,16 @@ def config(tmp_path: Path) -> Path:
 def test_profile_stages_add_up_on_the_terminal_and_in_the_file(
     run: Any, config: Path, tmp_path: Path
 ) -> None:
+    # Each with a gap, whose reason is asked for when it is dumped.
+    window = window_of(WEDNESDAY)
+    days = {name: bars_at(window, "1m", {*range(390)} - {k}) for k, name in enumerate(SYMBOLS, 9)}
+    folder = write_days(tmp_path / "days", {WEDNESDAY: {"1m": days}})
+    config.write_text(CONFIG.replace('sources = ["synthetic"]', f'parquet = "{folder}"'))
     figures, dump, log = tmp_path / "f.json", tmp_path / "d.json", tmp_path / "d.csv"
     code, out, err = run("profile", config, "--json", figures, "--dump", dump, "--csv", log)
     assert (code, err) == (0, [])
     found = json.loads(figures.read_text())
-    assert (found["n_days"], found["n_symbols"], found["n_bars"]) == (1, 2, 780)
+    assert (found["n_days"], found["n_symbols"], found["n_bars"]) == (1, 2, 778)
     for key in ("wall_s", "cpu_s", "memory_bytes"):
         parts = [stage[key] for stage in found["stages"].values()]
         assert sum(parts) == pytest.approx(found["whole"][key])
@@ -48,7 +56,7 @@ def test_profile_stages_add_up_on_the_terminal_and_in_the_file(
     assert "start" not in used, "this process is older than the command"
     table = [line.split()[0] for line in out.splitlines() if " ms " in line]
     assert table == [*(name for name in found["stages"] if name in used), "whole"]
-    assert "780 bars of 2 symbols in 1 day" in out
+    assert "778 bars of 2 symbols in 1 day" in out
     assert run("validate", dump)[0] == run("validate", log)[0] == 0
 
 

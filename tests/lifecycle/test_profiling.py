@@ -37,6 +37,7 @@ def test_profile_time_is_given_to_the_stage_that_spent_it() -> None:
         with found.stage("signals"):
             time.sleep(0.01)
             session.root.to_json()
+        assert [len(record.bars["1m"].gaps) for record in session.root] == [0, 0]
     taken_s = time.perf_counter() - started
     assert found["callbacks"].wall_s >= 156 * 2e-4 + 390 * 1e-5
     assert found["signals"].wall_s >= 0.01
