@@ -36,6 +36,7 @@ from openbell.sources.streaming import Extras
 
 ROOT = Path(__file__).resolve().parents[1]
 N_STEPS = 390
+N_TRIES = 3
 STREAMS = ["1m", "2m", "5m"]
 #: Before the bars of a second are sent, the clock is where they have ended.
 LEAD_S = 0.005
@@ -152,7 +153,17 @@ class Bench:
             server.stdin.close()
 
     def measure(self, how: str, n_seconds: int) -> dict[str, tuple[float, float]]:
-        """Have bars sent for some seconds, an even number; median and 99th percentile, us."""
+        """Have bars sent for some seconds, an even number; median and 99th percentile, us.
+
+        Once more, and once more, where the machine stood still meanwhile.
+        """
+        for _ in range(N_TRIES):
+            taken = self._measure(how, n_seconds)
+            if taken is not None:
+                return taken
+        raise SystemExit(f"the machine stood still in each of {N_TRIES} tries: {how}")
+
+    def _measure(self, how: str, n_seconds: int) -> dict[str, tuple[float, float]] | None:
         assert n_seconds % 2 == 0
         first, self.n_steps = self.n_steps, self.n_steps + n_seconds
         begin = time.monotonic() + 0.2
@@ -173,7 +184,8 @@ class Bench:
         )
         # One that came too late, as on a machine that stood still, was told by the clock before.
         closing &= seen > 0
-        assert closing.sum() > 0.45 * n_bars
+        if closing.sum() <= 0.45 * n_bars:
+            return None
         parts = {"library": handled - arrived, "ours": told - handled, "whole": seen - arrived}
         return {name: percentiles_us(taken[closing]) for name, taken in parts.items()}
 
