@@ -70,6 +70,8 @@ cdef class Closings:
         self.engines = {}
         self.loose = []
         self.n_stirred = root.n_stirred
+        self.n_meddled = root.n_meddled
+        self.ahead_ns = INT64_MIN
         self.places = {}
 
     @property
@@ -211,11 +213,25 @@ cdef class Closings:
     cdef int64_t next_ns(self, bint is_replay=False) except? -1:
         """Where the next watched slot ends; of a replay, one that may close without a slice."""
         cdef int64_t earliest = INT64_MAX
+        cdef int64_t end_ns
         cdef Closing closing
+        if is_replay and self.n_meddled != self.root.n_meddled:
+            self.find_ahead()
         for closing in self.closings:
-            if not (is_replay and closing.is_ranked and closing.is_direct):
-                earliest = min(earliest, closing.end_ns())
+            end_ns = closing.end_ns()
+            if not (is_replay and closing.is_ranked and closing.is_direct
+                    and end_ns > self.ahead_ns):
+                earliest = min(earliest, end_ns)
         return earliest
+
+    cdef int find_ahead(self) except -1:
+        # Bars that others have added lie ahead of the clock, perhaps, and in no slice.
+        cdef SymbolEngine engine
+        self.n_meddled = self.root.n_meddled
+        self.ahead_ns = INT64_MIN
+        for engine in self.engines:
+            self.ahead_ns = max(self.ahead_ns, engine.state.last_end_ns)
+        return 0
 
     cdef bint is_due(self) noexcept:
         # Something may have closed, or changed, although no watched slot has just ended.
@@ -268,7 +284,7 @@ cdef class Closings:
         cdef Told told
         cdef uint64_t bits
         cdef int64_t i
-        if self.is_due():
+        if self.is_due() or self.ahead_ns >= now_ns:
             return self.tell(now_ns)
         closing = self.only_due(now_ns)
         if closing is not None:

@@ -432,6 +432,25 @@ def test_bars_appended_ahead_of_the_clock_close_when_it_gets_there(tmp_path: Pat
     assert told == [(start + 60 * SECOND, start) for start in starts]
 
 
+def test_base_bars_appended_ahead_are_told_at_their_ends_where_no_slice_is(tmp_path: Path) -> None:
+    session = over(tmp_path, {"AA": bars_at(WINDOW, "1s", [0, 1, 2, 100]), "BB": bars_at(
+        WINDOW, "1s", [*range(5), 101])})  # fmt: skip
+    told: list[tuple[int, str, int]] = []
+
+    def on_close(record: ob.SymbolSessionData, bar: ob.BarData) -> None:
+        slot = (bar.ts_ns - OPEN) // SECOND
+        told.append(((session.root.now_ns - OPEN) // SECOND, record.symbol, slot))
+        if (record.symbol, slot) == ("BB", 3):
+            for row in bars_at(WINDOW, "1s", [10, 12]).tolist():
+                session.root["AA"].append(*row)
+
+    session.on_close("1s", on_close)
+    session.run()
+    first = [(slot + 1, symbol, slot) for slot in range(3) for symbol in ("AA", "BB")]
+    then = [(4, "BB", 3), (5, "BB", 4), (11, "AA", 10), (13, "AA", 12)]
+    assert told == [*first, *then, (101, "AA", 100), (102, "BB", 101)]
+
+
 def test_time_moved_by_a_callback_closes_what_has_ended(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

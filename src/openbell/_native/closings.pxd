@@ -25,6 +25,8 @@ cdef class Closings:
     cdef dict by_engine      # what is watched of each, made when first needed
     cdef list loose
     cdef int64_t n_stirred
+    cdef int64_t n_meddled
+    cdef int64_t ahead_ns    # where the last bar ends that others had added by then
     cdef bint reads_slices   # whether the records of a slice are about to be looked at
     cdef int64_t n_read      # slices since that was found out
     cdef dict places         # where in the replay each record is
@@ -33,6 +35,7 @@ cdef class Closings:
     cdef int watch_record(self, Closing closing, SymbolEngine engine, bint is_fed,
                           Watched watched=*, TellFrom begin=*) except -1
     cdef int64_t next_ns(self, bint is_replay=*) except? -1
+    cdef int find_ahead(self) except -1
     cdef bint is_due(self) noexcept
     cpdef int tell(self, int64_t now_ns, bint everything=*) except -1
     cpdef int tell_of(self, records) except -1
