@@ -55,6 +55,19 @@ class Day:
     def memcpy(self) -> None:
         np.copyto(self.copy, self.raw)
 
+    def replay(self, beside: Beside, row: str, on_slice: Any = None, **how: Any) -> None:
+        """Measure a replay of it beside copying its bars; `how` goes to ``beside.times``."""
+        beside.times(
+            row,
+            "memcpy of the bars",
+            lambda: self.cursor.run(on_slice),
+            self.memcpy,
+            n=N_ALL,
+            warmup_rounds=1,
+            note=bars_per_second,
+            **{"prepare": self.load, "goal_of": "value", "rounds": 9, **how},
+        )
+
     def check(self) -> None:
         assert self.cursor.n_bars == self.n_all
         assert all(r.last_update_ns == OPEN_NS + N_BARS * NS_PER_SECOND for r in self.held[1])
@@ -66,37 +79,14 @@ def bars_per_second(seconds: float) -> str:
 
 def bench_replay_no_callback(beside: Beside) -> None:
     day = Day()
-    beside.times(
-        f"replay of {N_SYMBOLS} symbols, no callback",
-        "memcpy of the bars",
-        lambda: day.cursor.run(),
-        day.memcpy,
-        prepare=day.load,
-        n=N_ALL,
-        goal=1e3 / 50,
-        goal_of="value",
-        rounds=9,
-        warmup_rounds=1,
-        note=bars_per_second,
-    )
+    day.replay(beside, f"replay of {N_SYMBOLS} symbols, no callback", goal=1e3 / 50)
     day.check()
 
 
 def bench_replay_by_timestamp(beside: Beside) -> None:
     day = Day()
-    beside.times(
-        f"replay of {N_SYMBOLS} symbols, callback per timestamp",
-        "memcpy of the bars",
-        lambda: day.cursor.run(on_slice),
-        day.memcpy,
-        prepare=day.load,
-        n=N_ALL,
-        goal=1e3 / 30,
-        goal_of="value",
-        rounds=9,
-        warmup_rounds=1,
-        note=bars_per_second,
-    )
+    row = f"replay of {N_SYMBOLS} symbols, callback per timestamp"
+    day.replay(beside, row, on_slice, goal=1e3 / 30)
     day.check()
 
 
@@ -164,15 +154,6 @@ def bench_replay_with_indicators(beside: Beside) -> None:
                 )
                 processor.add_indicator(record, config)
 
-    beside.times(
-        f"replay of {N_SYMBOLS} symbols, five 1m indicators of each read at each of its bars",
-        "memcpy of the bars",
-        lambda: day.cursor.run(on_slice),
-        day.memcpy,
-        prepare=prepare,
-        n=N_ALL,
-        rounds=3,
-        warmup_rounds=1,
-        note=bars_per_second,
-    )
+    row = f"replay of {N_SYMBOLS} symbols, five 1m indicators of each read at each of its bars"
+    day.replay(beside, row, on_slice, prepare=prepare, rounds=3)
     assert all(i.ready for i in day.held[1][0].indicators.values())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import openbell as ob
-from benchmarks.bench_replay import N_ALL, Day, bars_per_second
+from benchmarks.bench_replay import N_ALL, Day
 from benchmarks.harness import Beside
 from benchmarks.native import load_file, load_native
 
@@ -63,17 +63,7 @@ def bench_strategy_python_cross(beside: Beside) -> None:
         strategy.trades.clear()
         day.load(lambda cursor: cursor.on_close("1m", strategy.on_close))
 
-    beside.times(
-        "Python strategy, moving averages at each 1m",
-        "memcpy of the bars",
-        lambda: day.cursor.run(),
-        day.memcpy,
-        prepare=load,
-        n=N_ALL,
-        rounds=5,
-        warmup_rounds=1,
-        note=bars_per_second,
-    )
+    day.replay(beside, "Python strategy, moving averages at each 1m", prepare=load, rounds=5)
     day.check()
     assert sorted(strategy.trades) == trades_in_python()
 
@@ -87,19 +77,7 @@ def run(beside: Beside, row: str, strategy: Any, clear: Callable[[], object] | N
         if clear is not None:
             clear()
 
-    beside.times(
-        row,
-        "memcpy of the bars",
-        lambda: day.cursor.run(strategy),
-        day.memcpy,
-        prepare=load,
-        n=N_ALL,
-        goal=1e3 / 45,
-        goal_of="value",
-        rounds=9,
-        warmup_rounds=1,
-        note=bars_per_second,
-    )
+    day.replay(beside, row, strategy, prepare=load, goal=1e3 / 45)
     day.check()
     return day
 

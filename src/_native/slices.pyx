@@ -6,7 +6,7 @@ records, one after the other, share their list.
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from openbell._native.memory cimport grown
@@ -19,10 +19,8 @@ cdef class Slices:
     """The lists of one block: for each tick, the places of the records with a bar ending there."""
 
     def __cinit__(self):
-        self.ends = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
-        self.lists = <int32_t*>malloc((MOST_TICKS + 1) * sizeof(int32_t))
-        if self.ends == NULL or self.lists == NULL:
-            raise MemoryError("no memory for the slices of a replay")
+        self.ends = <int32_t*>grown(NULL, (MOST_TICKS + 1) * sizeof(int32_t))
+        self.lists = <int32_t*>grown(NULL, (MOST_TICKS + 1) * sizeof(int32_t))
 
     def __dealloc__(self):
         free(self.order)

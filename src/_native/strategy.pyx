@@ -28,7 +28,6 @@ cdef enum:
     STRIDE = 16        # bars of a finer interval that a view passes at once
 
 
-
 cdef class NativeStrategy:
     """What a replay calls at each instant at which bars of an interval close.
 

@@ -27,6 +27,11 @@ def written(root: ob.SessionData, path: Path, **options: Any) -> str:
     return path.read_text().replace("\n", "")
 
 
+def write(deferred: DeferredRows, out: BytesIO, tree: object) -> None:
+    deferred.encode(tree)
+    deferred.flush(out)
+
+
 def as_text(tree: object) -> str:
     # Not compared as values: 1 and 1.0 would be equal, and keys in any order.
     return json.dumps(tree, separators=(",", ":"))
@@ -122,16 +127,16 @@ def test_deferred_rows_of_anything_read_back_as_the_tree(
         {"rows": labels.rows(ticks), "gaps": labels.gaps("1m", runs), "list": labels.gaps("1m", [])}
         for labels in (Labels(window), deferred)
     ]
-    deferred.write(out, trees[1])
+    write(deferred, out, trees[1])
     assert json.loads(out.getvalue()) == trees[0]
 
 
 def test_deferred_rows_are_written_with_the_tree_they_belong_to() -> None:
     deferred, out = DeferredRows(None), BytesIO()
     bars = np.zeros(2, BAR_DTYPE)
-    deferred.write(out, {"before": deferred.rows(bars[:1]), "after": deferred.rows(bars)})
-    deferred.write(out, "\0")
-    deferred.write(out, [deferred.rows(bars[:0])["data"], {}])
+    write(deferred, out, {"before": deferred.rows(bars[:1]), "after": deferred.rows(bars)})
+    write(deferred, out, "\0")
+    write(deferred, out, [deferred.rows(bars[:0])["data"], {}])
     row = '["1970-01-01T00:00:00+00:00",0.0,0.0,0.0,0.0,0]'
     columns = '["timestamp","open","high","low","close","volume"]'
     assert out.getvalue().decode() == (

@@ -61,11 +61,6 @@ class DeferredRows(Labels):
         self._deferred.append((encode_ranges, (runs, starts_ns, gaps.reasons, *noted)))
         return {"gap_count": len(gaps), "missing_bars": gaps.n_missing, "ranges": self._mark}
 
-    def write(self, file: BinaryIO, tree: object) -> None:
-        """Write a tree to a file open for writing bytes; see :meth:`encode`."""
-        self.encode(tree)
-        self.flush(file)
-
     def encode(self, tree: object) -> None:
         """Make a tree JSON, what was kept out of it included, and hold the text.
 
